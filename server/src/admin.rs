@@ -42,7 +42,7 @@ enum Command {
         /// The room.
         room: String,
     },
-    /// Publish a message, to all rooms with members on this server or to some.
+    /// Publish a message, to all rooms with members on this server or to some, or address it to users and groups.
     Announce {
         /// The message: a text, or with --body any JSON.
         text: String,
@@ -52,6 +52,12 @@ enum Command {
         /// A room that gets it. Can be repeated.
         #[arg(long = "room", value_name = "ROOM")]
         rooms: Vec<String>,
+        /// A user to whom it is addressed, wherever the user is; needs the server's --address-users. Can be repeated.
+        #[arg(long = "user", value_name = "NAME")]
+        users: Vec<String>,
+        /// A group to which it is addressed. Can be repeated.
+        #[arg(long = "group", value_name = "NAME")]
+        groups: Vec<String>,
         /// The name of the sender; without it `server`.
         #[arg(long, value_name = "NAME")]
         name: Option<String>,
@@ -142,6 +148,8 @@ pub async fn run(arguments: &AdminArgs, out: &mut (impl Write + Send)) -> Result
             text: message,
             body,
             rooms,
+            users,
+            groups,
             name,
         } => {
             let body = match body {
@@ -149,8 +157,10 @@ pub async fn run(arguments: &AdminArgs, out: &mut (impl Write + Send)) -> Result
                 false => Value::from(message.as_str()),
             };
             let mut request = json!({"body": body, "name": name});
-            if !rooms.is_empty() {
-                request["rooms"] = json!(rooms);
+            for (field, names) in [("rooms", rooms), ("users", users), ("groups", groups)] {
+                if !names.is_empty() {
+                    request[field] = json!(names);
+                }
             }
             let answer = ask(arguments, Method::POST, "/admin/announce", Some(&request)).await?;
             let results = list(&answer, "results");

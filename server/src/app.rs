@@ -10,15 +10,16 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use talkback_protocol::session::server::ServerOptions;
+use talkback_protocol::{UserName, session::server::ServerOptions};
 use tower_http::{
     cors::{AllowOrigin, CorsLayer},
     set_header::SetResponseHeaderLayer,
 };
 
 use crate::{
+    addressing::{Addressing, Groups},
     engine::{Engine, NotReady},
-    http::{admin, assets, chat, echo, flood, health, metrics, once, rooms, session},
+    http::{addressed, admin, assets, chat, echo, flood, health, metrics, once, rooms, session},
     hub::Hub,
     limits::Peer,
     names::{self, RoomProblem},
@@ -40,6 +41,8 @@ pub fn router(state: AppState) -> Router {
         .route("/ws", get(session::session))
         .route("/rooms", post(rooms::publish_many))
         .nest("/rooms/{room}", rooms(&state))
+        .route("/users/{user}/messages", post(addressed::to_user))
+        .route("/groups/{group}/messages", post(addressed::to_group))
         .route("/flood", get(flood::flood))
         .route("/healthz", get(health::liveness))
         .route("/readyz", get(health::readiness))
@@ -106,6 +109,7 @@ pub struct AppState {
     sockets: Sockets,
     hub: Hub,
     session: Arc<ServerOptions>,
+    addressing: Addressing,
     rooms: Arc<rooms::RoomsOptions>,
     chat: Arc<chat::Chat>,
     waiting: rooms::Waiting,
@@ -137,12 +141,32 @@ impl AppState {
             sockets,
             hub: Hub::with_metrics(options.hub_options(), engine, metrics),
             session: Arc::new(session),
+            addressing: Addressing::default(),
             rooms: Arc::new(rooms::RoomsOptions::new(options)),
             chat: Arc::new(chat::Chat::new(chat::ChatOptions::new(options))),
             waiting: rooms::Waiting::default(),
             flood: flood::FloodOptions::new(options).map(Arc::new),
             assets: Arc::new(assets::Assets::new(options.assets.clone())),
         }
+    }
+
+    /// Says which groups users belong to, so that a back end can address them: with
+    /// [`AppOptions::address_users`], each session that asks for it gets what is published to
+    /// `/groups/{group}/messages`, or with [`Hub::publish`] to [`GroupName::room`](names::GroupName::room).
+    ///
+    /// They are asked for when a session begins. When they change, call [`groups_changed`](Self::groups_changed).
+    #[must_use]
+    pub fn with_groups(self, groups: impl Groups) -> Self {
+        Self {
+            addressing: Addressing::with(groups),
+            ..self
+        }
+    }
+
+    /// Lets the sessions of a user on this server reconnect, so that they are asked for their groups again. They miss
+    /// nothing of what stays addressed to them. Returns how many they are.
+    pub fn groups_changed(&self, user: &UserName) -> usize {
+        self.hub.reconnect_members(&names::user_room(user))
     }
 
     /// All live sockets.
@@ -173,6 +197,12 @@ impl FromRef<AppState> for Sockets {
 impl FromRef<AppState> for Hub {
     fn from_ref(app: &AppState) -> Self {
         app.hub.clone()
+    }
+}
+
+impl FromRef<AppState> for Addressing {
+    fn from_ref(app: &AppState) -> Self {
+        app.addressing.clone()
     }
 }
 

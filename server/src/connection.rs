@@ -33,6 +33,7 @@ use talkback_protocol::{
 use tokio::time::Instant;
 
 use crate::{
+    addressing::Addressing,
     engine::{Append, AppendOutcome, Limit, MessageId, Page, Range},
     hub::{CatchUpError, Hub, JoinError, NewRoomCharge, Start},
     limits::NewRooms,
@@ -53,8 +54,14 @@ const PAGE_BYTES: usize = 48 * 1024;
 const JOINS_AT_ONCE: usize = 8;
 
 /// Runs a session to its end.
-pub(crate) async fn run(mut socket: Socket, hub: Hub, options: Arc<ServerOptions>, new_rooms: NewRooms) {
-    let mut connection = Connection::new(socket.sender(), hub, options, new_rooms);
+pub(crate) async fn run(
+    mut socket: Socket,
+    hub: Hub,
+    options: Arc<ServerOptions>,
+    new_rooms: NewRooms,
+    addressing: Addressing,
+) {
+    let mut connection = Connection::new(socket.sender(), hub, options, new_rooms, addressing);
     let mut alarm = Alarm::new();
     loop {
         alarm.set(connection.next_alarm());
@@ -127,6 +134,7 @@ struct Connection {
     hub: Hub,
     /// The budget of new rooms of the client's address.
     new_rooms: NewRooms,
+    addressing: Addressing,
     /// The user's name; `None` before the answer to `hello`.
     user: Option<UserName>,
     rooms: Rooms,
@@ -168,7 +176,7 @@ impl Drop for Connection {
 }
 
 impl Connection {
-    fn new(socket: Sender, hub: Hub, options: Arc<ServerOptions>, new_rooms: NewRooms) -> Self {
+    fn new(socket: Sender, hub: Hub, options: Arc<ServerOptions>, new_rooms: NewRooms, addressing: Addressing) -> Self {
         socket.shared().sockets().metrics().sessions_opened.add_one();
         let started = Instant::now();
         Self {
@@ -177,6 +185,7 @@ impl Connection {
             socket,
             hub,
             new_rooms,
+            addressing,
             user: None,
             rooms: Rooms::default(),
             answers: Answers::default(),
@@ -323,6 +332,17 @@ impl Connection {
                 self.joins.push_back(join);
                 None
             }
+            Output::Address => {
+                let user = self.user.clone().unwrap_or_else(default_user);
+                match self.addressing.rooms_of(&user).at_once() {
+                    Ok(rooms) => Some(Input::Addressed(rooms)),
+                    Err(later) => {
+                        let answer = later.map(|rooms| Later::Input(Input::Addressed(rooms)));
+                        self.answers.push(answer.boxed());
+                        None
+                    }
+                }
+            }
             Output::Live { id, after, .. } => {
                 self.rooms.catch_up(id, after);
                 None
@@ -390,7 +410,8 @@ impl Connection {
     }
 
     fn charge_new_room(&self, room: &RoomName) -> Result<NewRoomCharge, Refusal> {
-        if self.rooms.find(room).is_some() {
+        // The server chooses the addressed rooms, and the first message to one is not its client's.
+        if room.is_reserved() || self.rooms.find(room).is_some() {
             return Ok(NewRoomCharge::default());
         }
         self.hub
@@ -618,7 +639,7 @@ mod tests {
     /// `cargo xtask bench` measures the rest of a session's memory.
     #[test]
     fn an_idle_session_takes_few_bytes() {
-        fn bytes<F>(_: impl FnOnce(Socket, Hub, Arc<ServerOptions>, NewRooms) -> F) -> usize {
+        fn bytes<F>(_: impl FnOnce(Socket, Hub, Arc<ServerOptions>, NewRooms, Addressing) -> F) -> usize {
             size_of::<F>()
         }
         let (session, member) = (bytes(run), size_of::<rooms::Joined>());

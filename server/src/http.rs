@@ -1,5 +1,6 @@
 //! The handlers of the URL map, one file for each endpoint.
 
+pub(crate) mod addressed;
 pub(crate) mod admin;
 pub(crate) mod assets;
 pub(crate) mod chat;

@@ -220,6 +220,13 @@ impl Hub {
         closed
     }
 
+    /// Closes the members of a room, who reconnect. Returns how many.
+    pub(crate) fn reconnect_members(&self, room: &RoomName) -> usize {
+        let sockets = self.find(room).map(|room| room.sockets(None)).unwrap_or_default();
+        let closed = sockets.iter().filter(|socket| socket.shared().close_to_reconnect());
+        closed.count()
+    }
+
     /// Deletes all messages of a room, and counts them: see [`Engine::delete_room`]. Its session members are closed and
     /// join again.
     ///

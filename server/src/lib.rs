@@ -8,9 +8,11 @@
 //!   [`socket::Sender`];
 //! - [`engine`] keeps the log of every room;
 //! - [`hub`] has the rooms with members: one message, encoded once, reaches all of them;
+//! - [`Groups`] says to which groups users belong, to which a back end can address messages;
 //! - [`origin`] decides which pages may connect, [`names`] which names users and rooms may have; [`metrics`] counts;
 //!   [`shutdown`] waits for signals; [`logging`] writes to stderr.
 
+mod addressing;
 pub mod admin;
 mod answers;
 mod app;
@@ -30,6 +32,7 @@ mod serve;
 pub mod shutdown;
 pub mod socket;
 
+pub use addressing::Groups;
 pub use app::{AppState, operations, router};
 pub use options::{Action, ApiKey, AppOptions, EngineOption, LogFormat, OptionsError};
 pub use serve::{serve, serve_router};

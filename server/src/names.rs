@@ -5,12 +5,14 @@
 //!
 //! - [`user`] checks the name that a user asks for: the `name` of `hello`, of plain chat and of a publisher over HTTP.
 //! - [`room`] checks each room that a client names.
+//! - [`user_room`] and [`group`] make the names of addressed rooms, which no client can name.
 
 use std::borrow::Cow;
 
 use precis_core::{DerivedPropertyValue, Error as PrecisError, FreeformClass, StringClass};
 use precis_profiles::{Nickname, precis_core::profile::PrecisFastInvocation};
-use talkback_protocol::{RoomName, UserName, message::code, session::server::Refusal};
+use sha2::{Digest, Sha256};
+use talkback_protocol::{NameError, RoomName, UserName, message::code, session::server::Refusal};
 use unicode_normalization::{char::is_combining_mark, is_nfc};
 use unicode_segmentation::UnicodeSegmentation;
 
@@ -59,7 +61,10 @@ pub enum RoomProblem {
     #[error("the room name is not in Unicode's normalization form C: normalize it before you send it")]
     NotNormalized,
     /// The name begins with `~`. On the wire: `forbidden`.
-    #[error("rooms whose names begin with ~ are the server's own")]
+    #[error(
+        "rooms whose names begin with ~ are the server's own: what is addressed to a user comes by itself, and a back end \
+         publishes it with POST /users/NAME/messages or /groups/NAME/messages"
+    )]
     Reserved,
 }
 
@@ -77,6 +82,75 @@ impl RoomProblem {
             retry_after: None,
         }
     }
+}
+
+/// Why a group may not have this name. The text states the rule.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GroupProblem {
+    /// The name is empty or too long.
+    #[error("the name of a group has 1 to {} characters", GroupName::MAX_CHARS)]
+    Length,
+    /// The name breaks the rule of [`room`].
+    #[error("as the name of a group: {0}")]
+    Room(RoomProblem),
+}
+
+/// The name of a group of users, to which messages can be addressed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct GroupName(RoomName);
+
+impl GroupName {
+    /// The longest name of a group, in code points.
+    pub const MAX_CHARS: usize = RoomName::MAX_CHARS - GROUP.len();
+
+    /// The addressed room of the group, for [`Hub::publish`](crate::hub::Hub::publish).
+    #[must_use]
+    pub fn room(&self) -> &RoomName {
+        &self.0
+    }
+
+    pub(crate) fn into_room(self) -> RoomName {
+        self.0
+    }
+}
+
+/// The name of a user's room begins with this, and goes on with a hash, because names of users have other characters than
+/// those of rooms.
+const USER: &str = "~u.";
+/// The bytes of the hash: nobody can choose two names with the same one.
+const USER_HASH_BYTES: usize = 16;
+/// The name of a group's room begins with this, and goes on with the name of the group.
+const GROUP: &str = "~g.";
+
+/// The addressed room of a user: the same at every server, and for no other name of a user. For
+/// [`Hub::publish`](crate::hub::Hub::publish).
+#[must_use]
+pub fn user_room(user: &UserName) -> RoomName {
+    let hash = Sha256::digest(user.as_bytes());
+    let digits = hash[..USER_HASH_BYTES].iter().map(|byte| format!("{byte:02x}"));
+    let name: String = std::iter::once(USER.to_owned()).chain(digits).collect();
+    RoomName::parse(&name).unwrap_or_else(|_| unreachable!("it has only ASCII characters, and few"))
+}
+
+/// Whether this is the addressed room of a user or a group.
+#[must_use]
+pub fn is_addressed(room: &RoomName) -> bool {
+    room.starts_with(USER) || room.starts_with(GROUP)
+}
+
+/// Checks the name of a group: the rule of [`room`], and at most [`GroupName::MAX_CHARS`] characters.
+///
+/// # Errors
+/// [`GroupProblem`]; HTTP answers with 400.
+pub fn group(name: &str) -> Result<GroupName, GroupProblem> {
+    let long = |_: NameError| GroupProblem::Length;
+    let checked = match RoomName::parse(name) {
+        Ok(name) => room(&name),
+        Err(NameError::Control { found, .. }) => Err(RoomProblem::Character(found)),
+        Err(error) => return Err(long(error)),
+    };
+    checked.map_err(GroupProblem::Room)?;
+    RoomName::parse(&format!("{GROUP}{name}")).map(GroupName).map_err(long)
 }
 
 /// Normalizes and checks the name that a user asks for.
@@ -305,6 +379,42 @@ mod tests {
         );
         // One code point that becomes 18.
         assert!(matches!(named("\u{fdfa}\u{fdfa}"), Err(NameProblem::TooLong { .. })));
+    }
+
+    #[test]
+    fn the_room_of_a_user_is_that_of_its_exact_name_and_can_be_named_by_no_client() {
+        let of = |name| user_room(&user(name).unwrap());
+        assert_eq!(&*of("ann"), "~u.49915e0d7d4b402e3017d010bc1c0e83");
+        assert_eq!(of("ann"), of(" ａｎｎ "), "it is the same name");
+        assert_ne!(of("ann"), of("Ann"));
+        for name in ["ann", "李 雷", &"x".repeat(32)] {
+            assert_eq!(room(&of(name)), Err(RoomProblem::Reserved), "{name:?}");
+            assert!(is_addressed(&of(name)), "{name:?}");
+        }
+        assert!(!is_addressed(&RoomName::parse("~other").unwrap()));
+    }
+
+    #[test]
+    fn groups_are_named_as_rooms_are_and_their_names_say_what_is_wrong() {
+        for name in ["staff", "客服", &"x".repeat(GroupName::MAX_CHARS)] {
+            let group = group(name).unwrap();
+            assert_eq!(group.room().strip_prefix("~g."), Some(name));
+            assert_eq!(room(group.room()), Err(RoomProblem::Reserved));
+        }
+        let long = "x".repeat(GroupName::MAX_CHARS + 1);
+        for (name, problem) in [
+            ("", GroupProblem::Length),
+            (&*long, GroupProblem::Length),
+            ("a/b", GroupProblem::Room(RoomProblem::Character('/'))),
+            ("a\nb", GroupProblem::Room(RoomProblem::Character('\n'))),
+            ("~u.x", GroupProblem::Room(RoomProblem::Reserved)),
+        ] {
+            assert_eq!(group(name), Err(problem), "{name:?}");
+        }
+        assert_eq!(
+            GroupProblem::Length.to_string(),
+            "the name of a group has 1 to 61 characters"
+        );
     }
 
     #[test]

@@ -450,6 +450,11 @@ pub struct AppOptions {
     #[arg(long, value_name = "TIME", value_parser = duration(..), default_value = "1s")]
     #[serde(serialize_with = "as_duration")]
     pub drain_time: Duration,
+    /// Let a back end address users and groups: it publishes with --publish-key to /users/NAME/messages, and every session
+    /// of that user gets it, on whatever server. This is no privacy: the server does not verify users, so whoever takes
+    /// the name gets what is addressed to it. Each user with a session counts as a room of --max-rooms.
+    #[arg(long)]
+    pub address_users: bool,
     /// Serve /flood, which sends test traffic to every client that asks for it. Not for public servers.
     #[arg(long)]
     pub flood: bool,
@@ -624,6 +629,7 @@ impl AppOptions {
             hello_timeout: self.hello_timeout,
             heartbeat: heartbeat.unwrap_or(defaults.heartbeat),
             heartbeat_grace: self.ping_timeout,
+            direct: self.address_users,
             ..defaults
         }
     }

@@ -22,6 +22,7 @@ use tokio::{
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
+    addressed::{direct, post},
     promises::{Member, assert_once_and_in_one_order, member},
     support::{
         engine::Held,
@@ -464,4 +465,32 @@ async fn members_are_told_when_the_file_was_written_over_and_the_server_is_start
         true
     })
     .await;
+}
+
+#[tokio::test]
+async fn what_is_addressed_survives_a_kill_and_is_read_on_from_the_cursor() {
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("log");
+    let arguments = ["--address-users", "--publish-key", "0123456789abcdef"];
+    let start = || {
+        let process = Process::spawn(command(&file, "127.0.0.1:0").args(arguments)).unwrap();
+        Program::wait(process, DEADLINE).unwrap()
+    };
+    let mut server = start();
+    let mut ann = Session::open_at(server.address(), 1, "ann").await;
+    let mut at = direct(&mut ann, json!({}), 1).await.remove(0);
+    for number in 0..3 {
+        post(server.address(), "/users/ann/messages", &json!(number)).await;
+        server.process().kill().unwrap();
+        server = start();
+        let mut ann = Session::open_at(server.address(), 1, "ann").await;
+        let mut since = cursor(&at, number);
+        since["room"] = at["room"].clone();
+        at = direct(&mut ann, json!({"since": [since], "history": 9}), 1)
+            .await
+            .remove(0);
+        assert_eq!(ann.bodies(1).await, [json!(number)], "{at}");
+        assert_eq!(at["recovered"], true, "{at}");
+    }
+    server.process().kill().unwrap();
 }

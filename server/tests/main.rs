@@ -1,6 +1,7 @@
 //! The tests of the server over real sockets, in one program: linking a program for each file takes longer than all of
 //! the tests.
 
+mod addressed;
 mod addresses;
 mod admin;
 mod answers;

@@ -10,6 +10,7 @@ use talkback_launch::{Process, Server as Program};
 use talkback_testbed::{Port, Redis};
 
 use crate::{
+    addressed::{direct, post},
     durable::{get, until_ready},
     promises::{Member, assert_once_and_in_one_order, member},
     support::{
@@ -246,4 +247,40 @@ async fn servers_and_their_redis_are_killed_at_any_time_and_no_acknowledged_mess
         "only {kills} and {redis_kills} kills"
     );
     assert_once_and_in_one_order(&members, EACH);
+}
+
+/// The arguments of a server that addresses users.
+const ADDRESSING: [&str; 3] = ["--address-users", "--publish-key", "0123456789abcdef"];
+
+#[tokio::test]
+async fn a_user_is_reached_at_whatever_server_and_misses_nothing_on_the_way_to_another_one() {
+    let redis = Redis::start(&[]).await.unwrap();
+    let mut here = start_with(&redis, "127.0.0.1:0", &ADDRESSING);
+    let mut there = start_with(&redis, "127.0.0.1:0", &ADDRESSING);
+    let mut ann = Session::open_at(here.address(), 1, "ann").await;
+    let mut at = direct(&mut ann, json!({}), 1).await.remove(0);
+    let mut bob = Session::open_at(there.address(), 2, "bob").await;
+    direct(&mut bob, json!({}), 1).await;
+    let servers = [here.address(), there.address()];
+    // The first message begins the log, and each second one comes while she is away, on her way to the other server.
+    for number in [0, 2, 4] {
+        ann.cut();
+        post(there.address(), "/users/ann/messages", &json!(number)).await;
+        ann = Session::open_at(servers[(number / 2 + 1) as usize % 2], 1, "ann").await;
+        let mut since = cursor(&at, number);
+        since["room"] = at["room"].clone();
+        at = direct(&mut ann, json!({"since": [since]}), 1).await.remove(0);
+        assert_eq!(at["recovered"], true, "{at}");
+        assert_eq!(within("a message", ann.bodies(1)).await, [json!(number)]);
+        post(there.address(), "/users/ann/messages", &json!(number + 1)).await;
+        assert_eq!(within("a message", ann.bodies(1)).await, [json!(number + 1)]);
+    }
+    post(here.address(), "/users/bob/messages", &json!("bob")).await;
+    assert_eq!(
+        within("a message", bob.bodies(1)).await,
+        [json!("bob")],
+        "and nothing of ann's"
+    );
+    here.process().stop().unwrap();
+    there.process().stop().unwrap();
 }

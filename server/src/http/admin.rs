@@ -52,9 +52,12 @@ impl FromRequestParts<AppState> for Operator {
     }
 }
 
+/// A room that a client may name, or an addressed one.
 fn room(name: &str) -> Result<RoomName, Problem> {
     let room = RoomName::parse(name)?;
-    names::room(&room)?;
+    if !names::is_addressed(&room) {
+        names::room(&room)?;
+    }
     Ok(room)
 }
 
@@ -192,7 +195,7 @@ async fn to_the_end<T: Send + 'static>(
     deleted.map_err(Problem::Refused)
 }
 
-/// Publishes to some rooms, or to all that have members on this server.
+/// Publishes to some rooms, users and groups, or to all rooms that have members on this server.
 async fn announce(
     _: Operator,
     State(hub): State<Hub>,
@@ -200,9 +203,12 @@ async fn announce(
     Json(request): Json<ManyRequest>,
 ) -> Result<Response, Problem> {
     let mut results = Vec::new();
-    let rooms = match &request.rooms {
-        Some(_) => request.rooms()?,
-        None => hub.list().into_iter().map(|(room, _)| room).collect(),
+    let rooms = if request.has_addressees() {
+        request.rooms(&options)?
+    } else {
+        let with_members = hub.list().into_iter().map(|(room, _)| room);
+        // Who is in an addressed room is in others too, or has no other.
+        with_members.filter(|room| !room.is_reserved()).collect()
     };
     let (user, body) = (request.user()?, request.body(&options)?);
     for rooms in rooms.chunks(MAX_ROOMS_AT_ONCE) {

@@ -18,14 +18,14 @@ use serde_json::value::RawValue;
 use talkback_protocol::{BodyLimit, NameError, RoomName, message::code, session::server::Refusal};
 
 pub(crate) use many::{MAX_MANY_BYTES, MAX_ROOMS_AT_ONCE, Many, ManyRequest, publish_many, publish_to};
-pub(crate) use publish::{bearer, publish};
+pub(crate) use publish::{bearer, publish, publish_request};
 pub(crate) use read::messages;
 pub(crate) use wait::Waiting;
 
 use crate::{
     engine::KEY_REUSED,
     hub::Hub,
-    names::{self, NameProblem, RoomProblem},
+    names::{self, GroupProblem, NameProblem, RoomProblem},
     options::{ApiKey, AppOptions},
     socket::Sockets,
 };
@@ -37,6 +37,8 @@ pub(crate) struct RoomsOptions {
     publish_key: Option<ApiKey>,
     /// Without a key there is no `/admin`.
     admin_key: Option<ApiKey>,
+    /// Whether users and groups can be addressed.
+    addresses_users: bool,
     /// Bytes of a body.
     max_body: usize,
     /// Nesting depth of a body.
@@ -56,12 +58,22 @@ impl RoomsOptions {
         Self {
             publish_key: options.publish_key.clone(),
             admin_key: options.admin_key.clone(),
+            addresses_users: options.address_users,
             max_body: options.max_body(),
             max_depth: usize::try_from(options.max_body_depth).unwrap_or(usize::MAX),
             max_page: usize::try_from(options.max_page).unwrap_or(usize::MAX),
             max_answer: options.max_answer_size,
             max_wait: options.max_wait,
             body_timeout: options.body_timeout,
+        }
+    }
+
+    /// Checks that users and groups can be addressed.
+    pub(crate) fn check_addressing(&self) -> Result<(), Problem> {
+        if self.addresses_users {
+            Ok(())
+        } else {
+            Err(Problem::AddressingIsOff)
         }
     }
 
@@ -134,6 +146,10 @@ pub(crate) enum Problem {
     Room(#[from] RoomProblem),
     #[error(transparent)]
     User(#[from] NameProblem),
+    #[error(transparent)]
+    Group(#[from] GroupProblem),
+    #[error("users and groups cannot be addressed: start the server with --address-users to turn it on")]
+    AddressingIsOff,
     #[error("{0}")]
     BadRequest(String),
     #[error("pages of other origins may not use this server: start it with --allow-origin to allow them")]
@@ -167,10 +183,12 @@ pub(crate) enum Problem {
 impl Problem {
     fn status(&self) -> StatusCode {
         match self {
-            Self::ForeignOrigin | Self::PublishingIsOff | Self::AdminIsOff | Self::Room(RoomProblem::Reserved) => {
-                StatusCode::FORBIDDEN
-            }
-            Self::Name(_) | Self::Room(_) | Self::User(_) | Self::BadRequest(_) | Self::Body(_) => {
+            Self::ForeignOrigin
+            | Self::PublishingIsOff
+            | Self::AdminIsOff
+            | Self::AddressingIsOff
+            | Self::Room(RoomProblem::Reserved) => StatusCode::FORBIDDEN,
+            Self::Name(_) | Self::Room(_) | Self::User(_) | Self::Group(_) | Self::BadRequest(_) | Self::Body(_) => {
                 StatusCode::BAD_REQUEST
             }
             Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
@@ -195,11 +213,15 @@ impl Problem {
 
     fn code(&self) -> Cow<'static, str> {
         match self {
-            Self::ForeignOrigin | Self::PublishingIsOff | Self::AdminIsOff | Self::Room(RoomProblem::Reserved) => {
-                code::FORBIDDEN.into()
-            }
+            Self::ForeignOrigin
+            | Self::PublishingIsOff
+            | Self::AdminIsOff
+            | Self::AddressingIsOff
+            | Self::Room(RoomProblem::Reserved) => code::FORBIDDEN.into(),
             Self::Body(BodyLimit::TooDeep { .. }) => code::TOO_DEEP.into(),
-            Self::Name(_) | Self::Room(_) | Self::User(_) | Self::BadRequest(_) | Self::Body(_) => "bad_request".into(),
+            Self::Name(_) | Self::Room(_) | Self::User(_) | Self::Group(_) | Self::BadRequest(_) | Self::Body(_) => {
+                "bad_request".into()
+            }
             Self::BodyTimeout(_) => "timeout".into(),
             Self::TooManyRequests(_) => code::RATE.into(),
             Self::Unauthorized | Self::NotAdmin => "unauthorized".into(),

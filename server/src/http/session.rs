@@ -5,12 +5,13 @@ use std::sync::Arc;
 use axum::{Extension, extract::State, response::Response};
 use talkback_protocol::{close, message::SUBPROTOCOL, session::server::ServerOptions};
 
-use crate::{connection, hub::Hub, limits::Peer, logging, socket::Upgrade};
+use crate::{addressing::Addressing, connection, hub::Hub, limits::Peer, logging, socket::Upgrade};
 
 pub(crate) async fn session(
     upgrade: Upgrade,
     State(hub): State<Hub>,
     State(options): State<Arc<ServerOptions>>,
+    State(addressing): State<Addressing>,
     peer: Option<Extension<Peer>>,
 ) -> Response {
     logging::websocket_accepted("session");
@@ -19,7 +20,7 @@ pub(crate) async fn session(
         let new_rooms = peer.map(|Extension(peer)| peer.new_rooms()).unwrap_or_default();
         return upgrade.on_upgrade(move |socket| {
             socket.sender().shared().expect_restart();
-            connection::run(socket, hub, options, new_rooms)
+            connection::run(socket, hub, options, new_rooms, addressing)
         });
     }
     // A browser does not show its page why a handshake was refused, and fails a handshake that selects none of the

@@ -220,6 +220,9 @@ impl Room {
             Kind::Session => drop(members.sessions.try_remove(member.key)),
         }
         self.count_kinds(&members);
+        if self.name.is_reserved() {
+            return self.close_without_members(members);
+        }
         self.schedule_telling(&mut members);
         let grace = self.options.presence_grace;
         if members.presence.leave(&member.user, Instant::now(), grace) && self.members() > 0 {
@@ -341,10 +344,13 @@ impl Room {
 
     fn added(self: &Arc<Self>, members: &mut Members, kind: Kind, key: usize, user: &UserName) -> Member {
         self.count_kinds(members);
-        if members.presence.enter(user, &self.options) {
-            self.schedule_announcement(members);
+        // Nobody is told who else something is addressed to.
+        if !self.name.is_reserved() {
+            if members.presence.enter(user, &self.options) {
+                self.schedule_announcement(members);
+            }
+            self.schedule_telling(members);
         }
-        self.schedule_telling(members);
         Member {
             kind,
             key,

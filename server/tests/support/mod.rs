@@ -73,7 +73,8 @@ impl Server {
         Self::with_app(config, app, Router::new()).await
     }
 
-    async fn with_app(config: AppOptions, app: AppState, routes: Router<AppState>) -> Self {
+    /// Starts a server with this state and further routes.
+    pub async fn with_app(config: AppOptions, app: AppState, routes: Router<AppState>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = router(app.clone()).merge(routes.with_state(app.clone()));

@@ -23,7 +23,11 @@ pub(crate) const MAX_MANY_BYTES: usize = 1024 * 1024;
 #[derive(Deserialize)]
 pub(crate) struct ManyRequest {
     /// The rooms; each gets the message once.
-    pub(crate) rooms: Option<Vec<String>>,
+    rooms: Option<Vec<String>>,
+    /// The users to whom it is addressed.
+    users: Option<Vec<String>>,
+    /// The groups to which it is addressed.
+    groups: Option<Vec<String>>,
     /// The name of the sender.
     name: Option<String>,
     /// The message.
@@ -31,23 +35,38 @@ pub(crate) struct ManyRequest {
 }
 
 impl ManyRequest {
-    /// The rooms, each once, in the order of the request.
-    pub(crate) fn rooms(&self) -> Result<Vec<RoomName>, Problem> {
-        let named = self.rooms.as_deref().unwrap_or_default();
-        if !(1..=MAX_ROOMS_AT_ONCE).contains(&named.len()) {
-            let problem = format!("`rooms` must have 1 to {MAX_ROOMS_AT_ONCE} names");
+    /// Whether it says who gets the message.
+    pub(crate) fn has_addressees(&self) -> bool {
+        self.rooms.is_some() || self.users.is_some() || self.groups.is_some()
+    }
+
+    /// The rooms, and those that are addressed to the users and the groups, each once, in the order of the request.
+    pub(crate) fn rooms(&self, options: &RoomsOptions) -> Result<Vec<RoomName>, Problem> {
+        let [rooms, users, groups] =
+            [&self.rooms, &self.users, &self.groups].map(|names| names.as_deref().unwrap_or_default());
+        let count = rooms.len() + users.len() + groups.len();
+        if !(1..=MAX_ROOMS_AT_ONCE).contains(&count) {
+            let problem = format!("`rooms`, `users` and `groups` must have 1 to {MAX_ROOMS_AT_ONCE} names together");
             return Err(Problem::BadRequest(problem));
         }
-        let mut rooms = Vec::with_capacity(named.len());
-        let mut seen = std::collections::HashSet::new();
-        for name in named {
+        if !(users.is_empty() && groups.is_empty()) {
+            options.check_addressing()?;
+        }
+        let mut all = Vec::with_capacity(count);
+        for name in rooms {
             let room = RoomName::parse(name)?;
             names::room(&room)?;
-            if seen.insert(room.clone()) {
-                rooms.push(room);
-            }
+            all.push(room);
         }
-        Ok(rooms)
+        for name in users {
+            all.push(names::user_room(&names::user(name)?));
+        }
+        for name in groups {
+            all.push(names::group(name)?.into_room());
+        }
+        let mut seen = std::collections::HashSet::new();
+        all.retain(|room| seen.insert(room.clone()));
+        Ok(all)
     }
 
     pub(crate) fn user(&self) -> Result<UserName, Problem> {
@@ -108,14 +127,14 @@ pub(crate) async fn publish_many(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    authorize(&options, &headers, peer)?;
+    authorize(&options, &headers, peer.as_deref())?;
     let name = idempotency_key(&headers)?;
     let bytes = collect(body, MAX_MANY_BYTES, options.body_timeout).await?;
     let request: ManyRequest = serde_json::from_slice(&bytes).map_err(|error| {
         let example = "{\"rooms\":[\"a\",\"b\"],\"body\":\"hello\"}";
         Problem::BadRequest(format!("{error}. The body of the request has the form {example}"))
     })?;
-    let (rooms, user, body) = (request.rooms()?, request.user()?, request.body(&options)?);
+    let (rooms, user, body) = (request.rooms(&options)?, request.user()?, request.body(&options)?);
     let results = publish_to(&hub, &rooms, &user, &body, name.as_deref()).await;
     Ok(fresh(Json(Many { results })))
 }

@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    Extension, Json,
+    Json,
     body::{Body, HttpBody},
-    extract::{Query, State, rejection::QueryRejection},
+    extract::{Query, Request, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -42,25 +42,34 @@ struct Published {
 }
 
 pub(crate) async fn publish(
-    room: Room,
-    query: Result<Query<PublishQuery>, QueryRejection>,
+    Room(room): Room,
     State(hub): State<Hub>,
     State(options): State<Arc<RoomsOptions>>,
-    peer: Option<Extension<Peer>>,
-    headers: HeaderMap,
-    body: Body,
+    request: Request,
 ) -> Result<Response, Problem> {
-    let Room(room) = room;
-    authorize(&options, &headers, peer)?;
+    publish_request(&hub, &options, room, request).await
+}
+
+/// Publishes the body of a request with the key, which may have a `name` and an `Idempotency-Key`.
+pub(crate) async fn publish_request(
+    hub: &Hub,
+    options: &RoomsOptions,
+    room: RoomName,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (request, body) = request.into_parts();
+    let headers = &request.headers;
+    authorize(options, headers, request.extensions.get())?;
+    let query = Query::<PublishQuery>::try_from_uri(&request.uri);
     let Query(query) = query.map_err(|error| Problem::BadRequest(error.body_text()))?;
     let user = match &query.name {
         Some(name) => names::user(name)?,
         None => UserName::parse(names::SERVER)?,
     };
-    let name = idempotency_key(&headers)?;
+    let name = idempotency_key(headers)?;
     let body = read(body, options.max_body, options.body_timeout).await?;
     body.check(options.max_depth)?;
-    let outcome = publish_one(&hub, &room, user, body, name.as_deref()).await;
+    let outcome = publish_one(hub, &room, user, body, name.as_deref()).await;
     let (status, place, duplicate) = match outcome {
         AppendOutcome::Added(place) => (StatusCode::CREATED, place, false),
         AppendOutcome::Duplicate(place) => (StatusCode::OK, place, true),
@@ -84,17 +93,13 @@ pub(crate) async fn publish(
 }
 
 /// Checks the key of a request.
-pub(super) fn authorize(
-    options: &RoomsOptions,
-    headers: &HeaderMap,
-    peer: Option<Extension<Peer>>,
-) -> Result<(), Problem> {
+pub(super) fn authorize(options: &RoomsOptions, headers: &HeaderMap, peer: Option<&Peer>) -> Result<(), Problem> {
     let key = options.publish_key.as_ref().ok_or(Problem::PublishingIsOff)?;
     if bearer(headers).is_some_and(|given| key.is(given)) {
         return Ok(());
     }
     // Requests with the key are not limited; guesses of the key are.
-    let counted = peer.map_or(Ok(()), |Extension(peer)| peer.request());
+    let counted = peer.map_or(Ok(()), Peer::request);
     Err(counted.map_or_else(Problem::TooManyRequests, |()| Problem::Unauthorized))
 }
 
