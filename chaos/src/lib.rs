@@ -245,6 +245,9 @@ pub struct Fault {
     /// The writes that a power cut took back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub writes: Option<u64>,
+    /// How many seconds the clock is ahead of the right time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ahead_s: Option<i64>,
 }
 
 impl Fault {
@@ -258,6 +261,7 @@ impl Fault {
             clients: Vec::new(),
             for_us: None,
             writes: None,
+            ahead_s: None,
         }
     }
 }
@@ -274,6 +278,8 @@ pub enum Kind {
     Terminate,
     /// A server is stopped with SIGSTOP and continued with SIGCONT.
     Pause,
+    /// The clock of a server is set to another time.
+    Clock,
     /// Connections are reset, possibly within a frame.
     Cut,
     /// Connections forward nothing for a time.
@@ -319,6 +325,7 @@ impl Kind {
             Self::PowerCut => "power_cut",
             Self::Terminate => "terminate",
             Self::Pause => "pause",
+            Self::Clock => "clock",
             Self::Cut => "cut",
             Self::Stall => "stall",
             Self::Slow => "slow",

@@ -7,6 +7,8 @@
 
 mod support;
 
+#[path = "rooms/addressed.rs"]
+mod addressed;
 #[path = "rooms/faults.rs"]
 mod faults;
 #[path = "rooms/lifetime.rs"]

@@ -186,4 +186,5 @@ async fn each_metric_of_the_dashboard_exists_and_each_panel_has_one() {
         assert!(names.contains(metric), "{metric} does not exist");
     }
     assert!(used.len() > 20, "{used:?}");
+    assert!(used.contains("talkback_deleted_messages_total"), "{used:?}");
 }

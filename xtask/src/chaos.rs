@@ -205,11 +205,14 @@ struct Programs {
     checker: PathBuf,
     /// The library of chaos/power_cut.
     power_cut: PathBuf,
+    /// That of libfaketime.
+    clock: PathBuf,
 }
 
 impl Programs {
     /// Builds them, the server too if there is no other one.
     fn build(how: Build, server: Option<PathBuf>) -> anyhow::Result<Self> {
+        debian::set_up(&[debian::FAKETIME])?;
         let mut build = run::cargo();
         build.args([
             "build",
@@ -248,6 +251,7 @@ impl Programs {
             driver: folder.join("talkback-chaos-driver"),
             checker: folder.join("talkback-chaos-check"),
             power_cut,
+            clock: debian::faketime_library()?,
         })
     }
 }
@@ -275,6 +279,8 @@ impl Run<'_> {
             .arg(&programs.server)
             .arg("--power-cut")
             .arg(&programs.power_cut)
+            .arg("--clock")
+            .arg(&programs.clock)
             .arg("--folder")
             .arg(&folder)
             .args(["--topology", self.topology])

@@ -55,6 +55,30 @@ pub(crate) const CADDY: Program = Program {
     instead: "Caddy 2, so that it is on the PATH",
 };
 
+pub(crate) const FAKETIME: Program = Program {
+    name: "faketime",
+    folder: "faketime",
+    packages: &["faketime", "libfaketime"],
+    optional: &[],
+    instead: "libfaketime, so that faketime is on the PATH",
+};
+
+/// The library of [`FAKETIME`] for programs with several threads.
+///
+/// # Errors
+/// It is not where packages of Debian have it.
+pub(crate) fn faketime_library() -> anyhow::Result<PathBuf> {
+    let unpacked = run::target().join(FAKETIME.folder).join("usr/lib");
+    let places = [unpacked, PathBuf::from("/usr/lib")];
+    // There is a folder for each kind of machine.
+    let kinds = places.iter().filter_map(|place| fs::read_dir(place).ok()).flatten();
+    let found = kinds.filter_map(|kind| Some(kind.ok()?.path().join("faketime/libfaketimeMT.so.1")));
+    found
+        .into_iter()
+        .find(|library| library.exists())
+        .context("there is no libfaketimeMT.so.1 in /usr/lib/*/faketime: install libfaketime")
+}
+
 /// Makes sure of these programs.
 ///
 /// # Errors

@@ -20,7 +20,7 @@ use tokio::{net::TcpListener, signal};
 
 /// Messages of a mebibyte and bursts of ten thousand are part of the tests; the server's default limits are lower.
 /// Tests wait until a user has left a room, which by default takes seconds.
-const SERVER_ARGUMENTS: [&str; 8] = [
+const SERVER_ARGUMENTS: [&str; 11] = [
     "--presence-grace",
     "500ms",
     "--max-message-size",
@@ -29,6 +29,9 @@ const SERVER_ARGUMENTS: [&str; 8] = [
     "20000",
     "--log-bytes",
     "16MiB",
+    "--address-users",
+    "--publish-key",
+    faults::PUBLISH_KEY,
 ];
 
 /// The variable with the path of a file with further capabilities that the runner requests of the browser.

@@ -1,7 +1,7 @@
 //! The HTTP routes of the fault service.
 
 use super::{
-    cpu,
+    PUBLISH_KEY, cpu,
     publishers::{Load, Publisher},
     request::{Answer, Request},
 };
@@ -14,7 +14,12 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::{net::TcpListener, sync::watch, time::timeout};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    time::timeout,
+};
 
 /// The timeout of `GET /record`.
 const RECORD_WAIT: Duration = Duration::from_secs(10);
@@ -78,6 +83,7 @@ impl Control {
                 port => self.restart_server(port).await,
             },
             ("DELETE", "/server") => self.kill_server(request.query("port")).await,
+            ("POST", "/address") => address_user(request).await,
             ("GET", "/cpu") => cpu::of_pages().map(|time| json!({ "us": time.as_secs_f64() * 1e6 })),
             ("GET", "/closed-port") => closed_port().await,
             ("POST", "/proxy") if !request.query("to").is_empty() => self.start_proxy(request.query("to")).await,
@@ -201,6 +207,26 @@ impl Control {
 }
 
 /// The slot of an id, created on first use: a page may ask before its connection exists.
+/// Publishes to a user as a back end does.
+async fn address_user(request: &Request) -> io::Result<serde_json::Value> {
+    let port: u16 = request.query("port").parse().map_err(io::Error::other)?;
+    let (user, body) = (request.query("user"), request.query("body"));
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+    let publish = format!(
+        "POST /users/{user}/messages HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\
+         Authorization: Bearer {PUBLISH_KEY}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(publish.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    if answer.starts_with("HTTP/1.1 201") {
+        Ok(json!({}))
+    } else {
+        Err(io::Error::other(answer))
+    }
+}
+
 fn slot<T: Default>(slots: &Mutex<HashMap<String, watch::Sender<T>>>, id: &str) -> watch::Sender<T> {
     let mut slots = slots.lock().unwrap_or_else(PoisonError::into_inner);
     slots.entry(id.to_owned()).or_default().clone()

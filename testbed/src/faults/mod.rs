@@ -26,6 +26,7 @@
 //! | GET `/proxy?port=5678` | `{"open":1,"accepted":2,"up":345,"down":678}`: open and accepted connections, bytes in each direction |
 //! | POST `/publishers?port=1234&room=X&count=80&messages=125&bytes=98` | connects so many publishers of a room to the real server at that port; each sends so many messages when they are released |
 //! | POST `/publishers?id=X` | releases the publishers of that room |
+//! | POST `/address?port=1234&user=ann&body=7` | addresses this JSON to a user at the real server at that port, which has the key [`PUBLISH_KEY`]: a page of another origin cannot |
 //! | GET `/cpu` | `{"us":1234.5}`: the CPU time of the main threads of the browser's pages, in microseconds; on Linux only |
 //! | GET `/closed-port` | `{"port":1234}`, at which no server listens |
 //!
@@ -41,6 +42,9 @@ use control::Control;
 use request::Request;
 use std::{io, sync::Arc};
 use tokio::net::{TcpListener, TcpStream};
+
+/// The `--publish-key` of the servers of browser tests.
+pub const PUBLISH_KEY: &str = "a-key-of-browser-tests";
 
 /// Serves the faults on this listener until the future is dropped.
 pub async fn serve(listener: TcpListener) {

@@ -360,7 +360,7 @@ impl Client {
                         }
                     }
                 }
-                Output::Status(_) | Output::OutboxHasCapacity | Output::Fault { .. } => {}
+                Output::Status(_) | Output::OutboxHasCapacity | Output::NotAddressed { .. } | Output::Fault { .. } => {}
             }
         }
         Ok(())

@@ -31,18 +31,19 @@ pub(crate) const LOST_TAIL: u64 = 20;
 const FAST: u32 = u32::MAX;
 
 /// The faults of the servers, with how many of each a deck has.
-const SERVER_DECK: [(Kind, usize); 5] = [
+const SERVER_DECK: [(Kind, usize); 6] = [
     (Kind::Kill, 7),
     (Kind::PowerCut, 3),
     (Kind::Terminate, 1),
     (Kind::Pause, 2),
+    (Kind::Clock, 2),
     (Kind::Restore, 1),
 ];
 /// The faults of the network.
 const NETWORK_DECK: [(Kind, usize); 3] = [(Kind::Cut, 5), (Kind::Stall, 3), (Kind::Slow, 2)];
 
 /// The kinds of faults of a run.
-pub(crate) fn kinds(topology: Topology, has_power_cut: bool) -> Vec<Kind> {
+pub(crate) fn kinds(topology: Topology, has_power_cut: bool, has_clocks: bool) -> Vec<Kind> {
     let redis = match topology {
         Topology::Redis => &redis::DECK[..],
         Topology::Cluster => &cluster::DECK,
@@ -51,6 +52,7 @@ pub(crate) fn kinds(topology: Topology, has_power_cut: bool) -> Vec<Kind> {
     let all = SERVER_DECK.iter().chain(&NETWORK_DECK).map(|(kind, _)| *kind);
     let all = all.filter(|kind| match kind {
         Kind::Restore => topology == Topology::Sqlite,
+        Kind::Clock => has_clocks,
         Kind::PowerCut => topology == Topology::Sqlite && has_power_cut,
         _ => true,
     });
@@ -207,6 +209,18 @@ impl ServerFaults {
                 sleep(length).await;
                 for number in chosen {
                     self.servers[number].signal(Signal::SIGCONT);
+                }
+                Ok(())
+            }
+            Kind::Clock => {
+                for number in self.choose() {
+                    if let Some(clock) = self.servers[number].clock() {
+                        let ahead = clock.turn(&mut self.rng)?;
+                        self.shared.recorder.run(Event::Fault(Fault {
+                            ahead_s: Some(ahead),
+                            ..Fault::of(kind)
+                        }));
+                    }
                 }
                 Ok(())
             }

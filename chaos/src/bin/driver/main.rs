@@ -4,11 +4,13 @@
 //! - [`client`]: a client, which drives a `ClientSession`; [`load`]: what its application does;
 //! - [`connection`]: its WebSocket; [`wire`]: what only the lines on it show;
 //! - [`server`]: the process of a server and its data; [`faults`]: what breaks servers and the network;
+//! - [`clock`]: the clock of a server;
 //! - [`redis`]: the Redis of several servers, and what breaks it; [`aof`]: its files; [`cluster`]: a Redis Cluster;
 //! - [`recorder`]: the recording.
 
 mod aof;
 mod client;
+mod clock;
 mod cluster;
 mod connection;
 mod faults;
@@ -40,6 +42,7 @@ use tokio::{
 };
 
 use client::{Client, ClientArgs, Command, Phase, Shared, beginning};
+use clock::Clock;
 use cluster::ClusterFaults;
 use faults::{NetworkFaults, ServerFaults, kinds};
 use load::Load;
@@ -83,6 +86,9 @@ struct Arguments {
     /// The library of chaos/power_cut, for power cuts
     #[arg(long, value_name = "LIBRARY")]
     power_cut: Option<PathBuf>,
+    /// The library of libfaketime, for clocks that are turned
+    #[arg(long, value_name = "LIBRARY")]
+    clock: Option<PathBuf>,
     /// Only these kinds of faults
     #[arg(long, value_name = "KIND")]
     only: Vec<String>,
@@ -117,7 +123,7 @@ async fn run(arguments: &Arguments) -> Result<()> {
     let folder = &arguments.folder;
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let is_wanted = |name: &str| arguments.only.is_empty() || arguments.only.iter().any(|only| only == name);
-    let mut kinds = kinds(topology, arguments.power_cut.is_some());
+    let mut kinds = kinds(topology, arguments.power_cut.is_some(), arguments.clock.is_some());
     kinds.retain(|kind| is_wanted(kind.name()));
     ensure!(!kinds.is_empty(), "no fault would happen");
     let shared = Arc::new(Shared {
@@ -165,7 +171,11 @@ async fn run(arguments: &Arguments) -> Result<()> {
         Topology::Redis | Topology::Cluster => format!("server-{number}"),
         Topology::Memory | Topology::Sqlite => "server".to_owned(),
     });
-    let servers = names.map(|name| Server::new(&arguments.server, data.clone(), folder, &name));
+    let servers = names.map(|name| {
+        let clock = arguments.clock.as_deref();
+        let clock = clock.map(|library| Clock::new(library, folder, &name)).transpose()?;
+        Ok(Server::new(&arguments.server, data.clone(), folder, &name)?.with_clock(clock))
+    });
     let servers = servers.collect::<Result<Vec<_>>>()?;
     let mut server = ServerFaults {
         targets: (0..proxies.len()).map(|proxy| proxy % servers.len()).collect(),

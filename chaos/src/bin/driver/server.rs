@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use talkback_launch::{Process, Signal};
 
-use crate::power;
+use crate::{clock::Clock, power};
 
 /// The timeout until a server listens or has ended. It needs milliseconds; a busy machine needs more.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -72,6 +72,7 @@ pub(crate) struct Server {
     log: PathBuf,
     /// The layer that knows what a power cut would take.
     power_cut: Option<PathBuf>,
+    clock: Option<Clock>,
     /// The data was restored in a way that the server cannot notice itself.
     is_restored: bool,
     running: Option<talkback_launch::Server>,
@@ -100,9 +101,21 @@ impl Server {
             data: own,
             log: folder.join(format!("{name}.log")),
             power_cut: power_cut.as_deref().map(Path::canonicalize).transpose()?,
+            clock: None,
             is_restored: false,
             running: None,
         })
+    }
+
+    /// Gives it a clock that can be turned, from its next start on.
+    pub(crate) fn with_clock(mut self, clock: Option<Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Its clock, if it can be turned.
+    pub(crate) fn clock(&self) -> Option<&Clock> {
+        self.clock.as_ref()
     }
 
     /// Starts it on a free port and waits until it listens. A new port each time: while nothing listens on the former
@@ -133,7 +146,14 @@ impl Server {
         let mut process = self.spawn()?;
         sleep_exactly(after);
         process.kill()?;
+        self.killed(process.id());
         Ok(())
+    }
+
+    fn killed(&self, process: u32) {
+        if self.clock.is_some() {
+            Clock::clean_up(process);
+        }
     }
 
     fn spawn(&self) -> Result<Process> {
@@ -154,6 +174,9 @@ impl Server {
                 .env("LD_PRELOAD", library)
                 .env("POWER_CUT_FILE", self.data.join(FILE));
         }
+        if let Some(clock) = &self.clock {
+            clock.set_up(&mut command, self.power_cut.as_deref());
+        }
         Ok(Process::spawn_group(&mut command)?)
     }
 
@@ -171,6 +194,7 @@ impl Server {
             );
         }
         server.process().kill()?;
+        self.killed(server.process().id());
         Ok(())
     }
 

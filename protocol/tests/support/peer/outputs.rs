@@ -83,7 +83,7 @@ impl World {
                 self.count("a client was told of capacity in the outbox");
                 self.publish_held_back(peer);
             }
-            Output::Status(_) | Output::Fault { .. } => {}
+            Output::Status(_) | Output::NotAddressed { .. } | Output::Fault { .. } => {}
         }
     }
 
