@@ -261,12 +261,12 @@ async fn a_user_is_reached_at_whatever_server_and_misses_nothing_on_the_way_to_a
     let mut at = direct(&mut ann, json!({}), 1).await.remove(0);
     let mut bob = Session::open_at(there.address(), 2, "bob").await;
     direct(&mut bob, json!({}), 1).await;
-    let servers = [here.address(), there.address()];
+    let (one, other) = (here.address(), there.address());
     // The first message begins the log, and each second one comes while she is away, on her way to the other server.
-    for number in [0, 2, 4] {
+    for (number, server) in [(0, other), (2, one), (4, other)] {
         ann.cut();
         post(there.address(), "/users/ann/messages", &json!(number)).await;
-        ann = Session::open_at(servers[(number / 2 + 1) as usize % 2], 1, "ann").await;
+        ann = Session::open_at(server, 1, "ann").await;
         let mut since = cursor(&at, number);
         since["room"] = at["room"].clone();
         at = direct(&mut ann, json!({"since": [since]}), 1).await.remove(0);

@@ -33,6 +33,9 @@ pub(crate) struct DirectReader {
     waiting: Rc<Waiters>,
 }
 
+/// An event with the room that it is of; a refusal of everything is of none.
+pub(super) type Taken = (Option<(RoomName, Rc<Handle>)>, RoomEvent);
+
 impl DirectReader {
     /// The last message of each room that was taken, or that the reader began with.
     pub(crate) fn cursors(&self) -> Vec<(RoomName, Cursor)> {
@@ -43,8 +46,8 @@ impl DirectReader {
             .collect()
     }
 
-    /// The next event that is ready, with its room; the rooms take turns. A refusal of everything has no room.
-    pub(super) fn take(&self) -> Option<(Option<(RoomName, Rc<Handle>)>, RoomEvent)> {
+    /// The next event that is ready; the rooms take turns.
+    pub(super) fn take(&self) -> Option<Taken> {
         let mut rooms = self.rooms.borrow_mut();
         for _ in 0..rooms.len() {
             let (room, handle) = rooms.pop_front()?;

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
 use talkback_client::{
-    Addressee, Direct, DirectOptions, Event, InboxOptions, JoinOptions, OutboxStorage, UserName, test_util::World,
+    Addressee, Direct, DirectOptions, Directed, Event, InboxOptions, JoinOptions, OutboxStorage, UserName,
+    test_util::{PageEvent, World},
 };
-use talkback_protocol::session::server::ServerOptions;
+use talkback_protocol::{session::server::ServerOptions, test_util::Random};
 
 use crate::{Number, open};
 
@@ -232,4 +233,84 @@ fn the_wish_of_a_page_whose_store_is_not_open_yet_is_kept() {
         world.publish_to_user("ann", "server", &2).unwrap();
         assert_eq!(message(&mut direct).await.1, 2);
     });
+}
+
+/// A client that leaves out a cursor, or asks again for a room that it follows, loses or doubles messages.
+#[test]
+fn under_random_faults_everything_that_is_addressed_comes_once_and_in_order() {
+    for seed in 1..=150 {
+        let mut random = Random::new(seed);
+        let world = world();
+        world.set_random(seed);
+        world.set_latency(Duration::from_millis(random.below(200)));
+        world.set_groups("ann", &["staff"]).unwrap();
+        let client = world.client("ann");
+        let mut direct = client.direct(&DirectOptions {
+            history: 0,
+            inbox: InboxOptions {
+                events: 8,
+                ..InboxOptions::default()
+            },
+            ..DirectOptions::default()
+        });
+        world.run(async { assert!(direct.next().await.is_some() && direct.next().await.is_some()) });
+        let mut published = [0, 0];
+        let mut read: [Vec<Number>; 2] = [Vec::new(), Vec::new()];
+        for _ in 0..120 {
+            match random.below(12) {
+                0 => world.cut(),
+                1 => world.half_open(),
+                2 => world.restart_server(true),
+                3 => world.close_all(1012, "{\"retry_after_ms\":300}"),
+                4 => world.page(PageEvent::Hide),
+                5 => world.page(PageEvent::Show),
+                6 => {
+                    // A page that is loaded again, or a component that is drawn again.
+                    let since = direct.cursors();
+                    drop(direct);
+                    direct = client.direct(&DirectOptions {
+                        since,
+                        history: 0,
+                        ..DirectOptions::default()
+                    });
+                }
+                7 => world.advance(Duration::from_millis(random.below(30_000))),
+                8 => {
+                    while let Some(Some(directed)) = direct.next().now_or_never() {
+                        note(directed, &mut read);
+                    }
+                }
+                room => {
+                    let room = (room % 2) as usize;
+                    let number = published[room];
+                    published[room] += 1;
+                    match room {
+                        0 => world.publish_to_user("ann", "server", &number).unwrap(),
+                        _ => world.publish_to_group("staff", "server", &number).unwrap(),
+                    }
+                }
+            }
+        }
+        world.page(PageEvent::Show);
+        world.run(async {
+            while (0..2).any(|room| (read[room].len() as u64) < published[room]) {
+                note(direct.next().await.expect("it goes on"), &mut read);
+            }
+        });
+        for room in 0..2 {
+            assert_eq!(read[room], (0..published[room]).collect::<Vec<_>>(), "seed {seed}");
+        }
+    }
+}
+
+/// Keeps what was read of the user's room and of the group's.
+fn note(directed: Directed<Number>, read: &mut [Vec<Number>; 2]) {
+    match directed.event {
+        Event::Message(message) => {
+            let room = usize::from(directed.to != Addressee::User);
+            read[room].push(*message.body.known().expect("a number"));
+        }
+        Event::Joined(_) | Event::Recovered(_) => {}
+        other => panic!("{other:?}"),
+    }
 }

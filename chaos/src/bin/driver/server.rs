@@ -303,6 +303,17 @@ impl Server {
     }
 }
 
+impl Drop for Server {
+    /// A server that still runs is killed with its handle.
+    fn drop(&mut self) {
+        if let Some(mut server) = self.running.take() {
+            let process = server.process().id();
+            drop(server);
+            self.killed(process);
+        }
+    }
+}
+
 /// Sleeps to the microsecond: a sleep of the system takes longer than asked.
 pub(crate) fn sleep_exactly(time: Duration) {
     const COARSE: Duration = Duration::from_millis(1);
