@@ -40,8 +40,9 @@ pub(crate) use watched::Watched;
 ///
 /// It connects and reconnects by itself, and continues where it was: after a loss of the network, after a page was
 /// suspended or in the back/forward cache, after a restart of the server. Clones are handles to the same session. When
-/// the last handle is dropped ([`Client`] or [`Room`]), the connection is closed with 1000, unacknowledged messages
-/// fail with [`FailReason::Stopped`], and no callback is called any more.
+/// the last handle is dropped ([`Client`] or [`Room`]), the connection is closed with 1000, messages that were never sent
+/// fail with [`FailReason::Stopped`], those that were sent and not acknowledged with [`FailReason::Unconfirmed`], and no
+/// callback is called any more.
 ///
 /// It is not `Send`. Two clients of one page are two members of a room.
 #[derive(Clone)]
@@ -95,7 +96,8 @@ impl Client {
         self.driver.check();
     }
 
-    /// Ends the session with 1000. Unacknowledged messages fail. [`Client::connect`] starts it again.
+    /// Ends the session with 1000. Messages that were never sent fail with [`FailReason::Stopped`], those that were sent
+    /// and not acknowledged with [`FailReason::Unconfirmed`]. [`Client::connect`] starts it again.
     pub fn stop(&self) {
         self.driver.stop();
     }

@@ -98,10 +98,10 @@ pub struct AppOptions {
     )]
     #[serde(serialize_with = "as_size")]
     pub max_message_size: usize,
-    /// The capacity of a client's send queue in messages. A chat member whose queue is full is closed with 4413.
+    /// The capacity of a client's send queue in messages. A member whose queue is full is closed with 4413.
     #[arg(long, value_name = "COUNT", value_parser = count::<usize>(1..), default_value_t = socket().queue_messages)]
     pub queue_messages: usize,
-    /// The capacity of a client's send queue in bytes. A chat member whose queue is full is closed with 4413.
+    /// The capacity of a client's send queue in bytes. A member whose queue is full is closed with 4413.
     #[arg(long, value_name = "SIZE", value_parser = size(1..), default_value = size_text(socket().queue_bytes))]
     #[serde(serialize_with = "as_size")]
     pub queue_bytes: usize,
@@ -126,8 +126,8 @@ pub struct AppOptions {
     #[arg(long, value_name = "TIME", value_parser = duration(..), default_value = "5s")]
     #[serde(serialize_with = "as_duration")]
     pub address_delay: Duration,
-    /// The rate of requests without --publish-key of one address a second, which is also the burst. The first request
-    /// of each connection does not count; further ones are answered with 429. 0 is unlimited.
+    /// The rate of requests of one address a second, which is also the burst. A POST counts only if its key is wrong,
+    /// and the first request of each connection does not count; further ones are answered with 429. 0 is unlimited.
     #[arg(long, value_name = "COUNT", value_parser = count::<u32>(..), default_value_t = 500)]
     pub address_request_rate: u32,
     /// The rate at which clients of one address may create rooms, per second on average. 0 is unlimited.
@@ -140,7 +140,7 @@ pub struct AppOptions {
     /// forgotten and starts again with full bursts.
     #[arg(long, value_name = "COUNT", value_parser = nonzero, default_value = "65536")]
     pub remember_addresses: NonZeroUsize,
-    /// The maximum number of rooms with members. For one more a plain chat member is closed with 4429, and a session
+    /// The maximum number of rooms with members. For one more a plain member is closed with 4429, and a session
     /// gets `error` with code `busy` for that room.
     #[arg(long, value_name = "COUNT", value_parser = count::<usize>(1..), default_value_t = HubOptions::DEFAULT.rooms)]
     pub max_rooms: usize,
@@ -173,14 +173,14 @@ pub struct AppOptions {
     /// The maximum nesting depth of arrays and objects in a message body.
     #[arg(long, value_name = "COUNT", value_parser = count::<u32>(..), default_value_t = limits().body_depth)]
     pub max_body_depth: u32,
-    /// The rate of lines of a session, or of messages of a plain chat member, per second on average. The server reads
+    /// The rate of lines of a session, or of messages of a plain member, per second on average. The server reads
     /// what is over the rate later. 0 is unlimited.
     #[arg(long, value_name = "COUNT", value_parser = count::<u32>(..), default_value_t = limits().lines_per_second)]
     pub session_line_rate: u32,
     /// The burst of --session-line-rate.
     #[arg(long, value_name = "COUNT", value_parser = count::<u32>(1..), default_value_t = limits().lines_burst)]
     pub session_line_burst: u32,
-    /// The rate of bytes of messages of a session or a plain chat member, per second on average. The server reads what
+    /// The rate of bytes of messages of a session or a plain member, per second on average. The server reads what
     /// is over the rate later. 0 is unlimited.
     #[arg(long, value_name = "SIZE", value_parser = size(..), default_value = size_text(limits().bytes_per_second))]
     #[serde(serialize_with = "as_size")]
@@ -268,8 +268,8 @@ pub struct AppOptions {
     /// What all keys and channels in Redis begin with. Servers with another prefix have other rooms.
     #[arg(long, value_name = "TEXT", value_parser = redis_prefix, default_value = "talkback")]
     pub redis_prefix: String,
-    /// How long Redis keeps a room after its last message and its last member; at least as long as messages, clients and
-    /// Idempotency-Keys are kept.
+    /// How long Redis keeps a room after its last message and its last member. At least the longest of --log-age,
+    /// --remember-clients-for and --remember-requests-for, which is what 0s means.
     #[arg(long, value_name = "TIME", value_parser = duration(..), default_value = "0s")]
     #[serde(serialize_with = "as_duration")]
     pub redis_expire: Duration,

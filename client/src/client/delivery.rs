@@ -29,6 +29,9 @@ pub struct Acked {
 
 /// A message that was sent. It always reaches a final state: acknowledged by the log, or failed with a reason.
 ///
+/// A failed message is certainly not in the log, except after [`FailReason::Unconfirmed`] and after
+/// [`FailReason::Refused`] without an `epoch`: then it may be there. Ask the user before you send such a message again.
+///
 /// As a `Future` it waits for the final state. As a `Stream` it yields each [`DeliveryState`], the current one first,
 /// and ends after the final one. A state that changes again before it is read is skipped; the final one never is. It
 /// may be awaited by `&mut` and more than once.

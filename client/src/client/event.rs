@@ -12,8 +12,9 @@ pub enum Event<T> {
     Joined(JoinedRoom),
     /// Joined again, or with a cursor: every message after the last one or the cursor follows.
     Recovered(JoinedRoom),
-    /// Messages are missing between the last one and those that follow, because the log has dropped them. Replace the
-    /// messages shown by those that follow.
+    /// Messages are missing between the last one and those that follow: the log has dropped them, an operator has
+    /// deleted the room, or the log was lost or restored from an older copy. Replace the messages shown by those that
+    /// follow.
     Reset(JoinedRoom),
     /// The next message of the log. Each message is yielded once.
     Message(Received<T>),

@@ -22,7 +22,8 @@ use crate::{driver::Handle, waiters::Waiter};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JoinOptions {
     /// The last message that the application has; every later message is delivered. It comes from [`Room::cursor`], or
-    /// from the server together with state that was loaded over HTTP.
+    /// from the server: the text in the field `cursor` of an answer over HTTP, which [`Cursor`] parses. Read it before
+    /// the state that it belongs to, so that a change between both is not missed.
     pub since: Option<Cursor>,
     /// How many of the newest messages to deliver when there is no `since`, or when the log has dropped messages after
     /// it: 50 by default. A server gives at most 100 by default; [`RoomSender::history`] gets older ones.
@@ -46,8 +47,8 @@ impl Default for JoinOptions {
 ///
 /// The first event is [`Event::Joined`], [`Event::Recovered`] or [`Event::Reset`], when the server has answered the
 /// join. Then every message of the room is yielded once, in the order of the room's log, also across reconnections.
-/// [`Event::Reset`] reports that the log has dropped messages before they were delivered, and [`Event::Lost`] that it
-/// has lost acknowledged messages of this client. The stream ends after [`Event::Left`] and [`Event::Refused`].
+/// [`Event::Reset`] reports that messages are missing or that the log began anew, and [`Event::Lost`] that the log has
+/// lost acknowledged messages of this client. The stream ends after [`Event::Left`] and [`Event::Refused`].
 ///
 /// [`JoinOptions::inbox`] bounds the events that were not read yet. A slow reader still gets every message that the room's log has.
 ///

@@ -17,7 +17,7 @@ pub struct RoomState<T> {
     pub messages: VecDeque<Rc<Received<T>>>,
     /// The room when it was joined last; `None` while it is not joined.
     pub joined: Option<JoinedRoom>,
-    /// How many times the log had dropped messages before they were delivered; each time `messages` was cleared.
+    /// How many times messages were missing ([`Event::Reset`]); each time `messages` was cleared.
     pub resets: u32,
     /// How many acknowledged messages of this client the server has lost, see [`Event::Lost`].
     pub lost: u64,

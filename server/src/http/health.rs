@@ -1,4 +1,4 @@
-//! `/healthz`: whether the server is up; and, for operators, all counters. `/readyz`: whether it can add messages.
+//! `/healthz`: whether the server is up; and, for operators, some counters. `/readyz`: whether it can add messages.
 
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ pub(crate) async fn liveness(State(sockets): State<Sockets>) -> Response {
     (code, [(header::CACHE_CONTROL, "no-store")], Json(liveness)).into_response()
 }
 
-/// The same with all counters.
+/// The same with some counters; `/metrics` has all.
 pub(crate) async fn health(State(sockets): State<Sockets>, State(hub): State<Hub>) -> Response {
     let (code, liveness) = status(&sockets);
     let metrics = sockets.metrics();
