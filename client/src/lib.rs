@@ -132,3 +132,8 @@ pub use socket::{
     OutboundOptions, Overflow, ReadyState, SendError, SendErrorKind, Socket, SocketOptions, SocketSink, SocketStream,
     Text,
 };
+
+/// The examples of the README, so that they are compiled.
+#[cfg(all(doctest, feature = "session"))]
+#[doc = include_str!("../../README.md")]
+struct Readme;
