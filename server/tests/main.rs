@@ -14,6 +14,7 @@ mod echo;
 mod engines;
 mod handler;
 mod handshake;
+mod http_reference;
 mod lifecycle;
 mod load;
 mod metrics;

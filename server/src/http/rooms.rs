@@ -261,3 +261,56 @@ impl IntoResponse for Problem {
 pub(crate) fn fresh(answer: impl IntoResponse) -> Response {
     ([(header::CACHE_CONTROL, "no-store")], answer).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// One of each code that `/rooms` and `/admin` answer with.
+    fn one_of_each() -> impl Iterator<Item = Problem> {
+        let room = |name: &str| RoomName::parse(name).map(|room| names::room(&room));
+        let permanent = |code| Problem::Refused(Refusal::for_good(code, "why"));
+        let later = Refusal::later(code::BUSY, "why", Duration::from_secs(1));
+        [
+            Problem::Name(RoomName::parse("").expect_err("it is empty")),
+            Problem::Room(room("a b").expect("the wire allows it").expect_err("a space")),
+            Problem::Room(room("~a").expect("the wire allows it").expect_err("it is reserved")),
+            Problem::User(names::user(names::SERVER).expect_err("it is the server's")),
+            Problem::BadRequest(String::new()),
+            Problem::ForeignOrigin,
+            Problem::PublishingIsOff,
+            Problem::Unauthorized,
+            Problem::AdminIsOff,
+            Problem::NotAdmin,
+            Problem::TooLarge(1),
+            Problem::Body(BodyLimit::TooDeep { max: 1 }),
+            Problem::Body(BodyLimit::LongNumber { max: 1 }),
+            Problem::BodyTimeout(Duration::ZERO),
+            Problem::TooManyRequests(Duration::ZERO),
+            Problem::KeyReused,
+            Problem::Refused(later),
+            permanent(code::TOO_LARGE),
+            permanent(code::DELETED),
+        ]
+        .into_iter()
+    }
+
+    #[test]
+    fn the_document_has_exactly_the_codes_of_the_answers() {
+        let document = include_str!("../../../docs/http.md");
+        let documented: BTreeSet<_> = document
+            .lines()
+            .filter_map(|line| {
+                let mut cells = line.strip_prefix("| `")?.split(" | ");
+                let (code, status) = (cells.next()?.strip_suffix('`')?, cells.next()?.parse::<u16>().ok()?);
+                Some((code.to_owned(), status))
+            })
+            .collect();
+        let answered: BTreeSet<_> = one_of_each()
+            .map(|problem| (problem.code().into_owned(), problem.status().as_u16()))
+            .collect();
+        assert_eq!(documented, answered);
+    }
+}
