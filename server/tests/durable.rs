@@ -144,6 +144,29 @@ async fn what_a_member_and_the_log_have_goes_on_after_a_restart() {
 }
 
 #[tokio::test]
+async fn the_queries_of_the_document_read_the_file_of_a_running_server() {
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("log.db");
+    let mut server = start(&file, "127.0.0.1:0");
+    let mut ann = Session::open_at(server.address(), 1, "ann").await;
+    ann.say("lobby", 1, json!("one")).await;
+    let tool = rusqlite::Connection::open_with_flags(&file, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+    let document = include_str!("../../docs/sqlite.md");
+    let queries: Vec<_> = document
+        .split("sqlite3 PATH \"SELECT ")
+        .skip(1)
+        .map(|rest| format!("SELECT {}", rest.split_once('"').unwrap().0))
+        .collect();
+    assert_eq!(queries.len(), 2, "{queries:?}");
+    for query in queries {
+        let mut statement = tool.prepare(&query).unwrap_or_else(|error| panic!("{query}: {error}"));
+        let rows = statement.query_map([], |_| Ok(())).unwrap().count();
+        assert_eq!(rows, 1, "{query}");
+    }
+    server.process().stop().unwrap();
+}
+
+#[tokio::test]
 async fn a_second_server_on_the_file_does_not_start_and_says_what_to_do() {
     let directory = TempDir::new().unwrap();
     let file = directory.path().join("log.db");

@@ -31,13 +31,27 @@ fn the_server_accepts_the_settings_of_the_docs() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// The template of two servers, as the command in docs/operations.md makes it.
+fn template(unit: &str) -> String {
+    let command = "sed -e 's|/etc/talkback.toml|/etc/talkback-%i.toml|' -e '/^StateDirectory/d' docs/talkback.service";
+    assert!(include_str!("../../docs/operations.md").contains(command));
+    let lines = unit.lines().filter(|line| !line.starts_with("StateDirectory"));
+    let lines = lines.map(|line| line.replace("/etc/talkback.toml", "/etc/talkback-%i.toml"));
+    lines.map(|line| line + "\n").collect()
+}
+
 #[test]
-fn systemd_knows_every_setting_of_the_unit() {
-    let directory = TempDir::new().unwrap();
-    let file = directory.path().join("talkback.service");
+fn systemd_knows_every_setting_of_the_unit_and_of_the_template() {
     // It looks whether the program is there.
     let unit = UNIT.replace("/usr/local/bin/talkback-server", PROGRAM);
     assert_ne!(unit, UNIT);
+    verify("talkback@.service", &template(&unit));
+    verify("talkback.service", &unit);
+}
+
+fn verify(name: &str, unit: &str) {
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join(name);
     fs::write(&file, unit).unwrap();
     let mut verify = Command::new("systemd-analyze");
     let Ok(output) = verify.args(["verify", "--man=no"]).arg(&file).output() else {
@@ -46,10 +60,7 @@ fn systemd_knows_every_setting_of_the_unit() {
     };
     let errors = String::from_utf8(output.stderr).unwrap();
     // Units of this machine may have faults of their own. Unknown settings are told, and no failure.
-    let ours: Vec<_> = errors
-        .lines()
-        .filter(|line| line.contains("talkback.service"))
-        .collect();
+    let ours: Vec<_> = errors.lines().filter(|line| line.contains(name)).collect();
     assert!(output.status.success(), "{errors}");
     assert!(ours.is_empty(), "{ours:#?}");
 }

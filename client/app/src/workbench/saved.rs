@@ -1,5 +1,5 @@
 //! What the user has saved under a name: connections, in collections, and messages (snippets). Pure; the JSON of it is kept in `localStorage`, and
-//! is the file of the export too. docs/browser.md has its format.
+//! is the file of the export too. docs/saved.md has its format.
 
 use super::{addresses::without_values, json, log_export::push_json_string, message_mode::Mode};
 

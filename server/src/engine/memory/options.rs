@@ -38,9 +38,9 @@ pub struct MemoryOptions {
     pub client_messages: usize,
     /// How long a client's last number is kept. Must be longer than clients resend a message.
     pub client_age: Duration,
-    /// Names of requests that are kept for one room. One more is refused, to be retried.
+    /// Idempotency-Keys that are kept for one room. One more is refused, to be retried.
     pub requests: usize,
-    /// How long the name of a request is kept.
+    /// How long an Idempotency-Key is kept.
     pub request_age: Duration,
     /// Bytes of everything that is kept about clients and requests.
     pub remembered_bytes: usize,
