@@ -322,6 +322,62 @@ fn a_room_that_is_removed_from_the_list_is_not_kept_any_more() {
 }
 
 #[test]
+fn what_was_read_is_shown_though_the_browser_reads_it_late_and_continues_once() {
+    in_every_browser(async |stage| {
+        let (proxy, ann) = behind_a_proxy(stage, "diary", "Ann").await?;
+        let holder = ann.new_window(700, 500).await?;
+        holder.open(&proxy.origin(), "connect_websocket").await?;
+        let bob = ann.new_tab().await?;
+        bob.join(&stage.server, "diary", "Bob").await?;
+        ann.send("one").await?;
+        ann.wait_messages(&[("Ann", "one")]).await?;
+        bob.send("two").await?;
+        let read = [("Ann", "one"), ("Bob", "two")];
+        ann.wait_messages(&read).await?;
+        wait_kept(&ann, 2).await?;
+        // A transaction that writes, and goes on as long as it has requests: others wait for it.
+        let hold = "
+            return new Promise(done => {
+                const request = indexedDB.open('talkback.history');
+                request.onsuccess = () => {
+                    const database = request.result;
+                    const store = database.transaction(['rooms', 'rows'], 'readwrite').objectStore('rooms');
+                    window.holds = true;
+                    const next = () => {
+                        done(true);
+                        if (window.holds) store.get('').onsuccess = next;
+                        else database.close();
+                    };
+                    next();
+                };
+            });";
+        holder.execute(hold, vec![]).await?;
+        server_away(&proxy);
+        ann.reload().await?;
+        // It has tried to join, without what is kept.
+        ann.wait_shown("offline_banner").await?;
+        ann.wait_messages(&[]).await?;
+        holder.execute("window.holds = false;", vec![]).await?;
+        ann.wait_messages(&read).await?;
+
+        bob.send("three").await?;
+        bob.wait_delivery("three", "acked").await?;
+        proxy.refuse_sessions(false);
+        ann.wait_state("chat_state", "OPEN").await?;
+        ann.wait_messages(&[("Ann", "one"), ("Bob", "two"), ("Bob", "three")])
+            .await?;
+        ann.wait_value(
+            "each is there once",
+            async || ann.offsets().await,
+            |offsets| offsets == &[1, 2, 3],
+        )
+        .await?;
+        wait_kept(&ann, 3).await?;
+        Ok(())
+    });
+}
+
+#[test]
 fn what_another_tab_forgets_is_not_kept_again_by_a_tab_in_two_rooms() {
     in_every_browser(async |stage| {
         let (ann, other) = (stage.page.clone(), stage.page.new_tab().await?);

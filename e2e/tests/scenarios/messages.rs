@@ -535,6 +535,52 @@ fn a_deleted_message_is_shown_as_deleted_to_a_user_who_joins_later() {
         let cid = stage.page.new_window(900, 700).await?;
         cid.join(&server, "lobby", "Cid").await?;
         cid.wait_messages(&[("Ann", deleted), ("Bob", "stays")]).await?;
+        cid.wait_hidden("unread").await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_user_who_has_read_nothing_of_a_room_finds_no_divider_though_the_user_before_had_read_some() {
+    in_every_browser(async |stage| {
+        let (ann, bob) = (stage.page.clone(), stage.page.new_window(900, 700).await?);
+        ann.join(&stage.server, "hall", "Ann").await?;
+        ann.send("one").await?;
+        ann.wait_messages(&[("Ann", "one")]).await?;
+        let read = "return localStorage.getItem('talkback.read.Ann')?.trim().endsWith(':1');";
+        ann.wait_answer(read, true).await?;
+        // It is closed for Ann, so that what comes is new to her.
+        ann.execute("location.href = '/healthz';", vec![]).await?;
+        let say = "
+            const socket = new WebSocket(`${arguments[0]}/chat/hall?name=Zoe`);
+            const text = arguments[1];
+            socket.onopen = () => socket.send(text);";
+        let mouth = ann.new_tab().await?;
+        mouth.open(&stage.server.http("/"), "connect_websocket").await?;
+        mouth
+            .execute(say, vec![json!(stage.server.ws("")), json!("two")])
+            .await?;
+        let below = "return arguments[0].nextElementSibling.querySelector('.text').textContent;";
+        bob.open(&stage.server.http("/chat/hall"), "chat_room").await?;
+        bob.wait_messages(&[("Ann", "one"), ("Zoe", "two")]).await?;
+        bob.wait_script("unread", below, "two").await?;
+
+        bob.leave().await?;
+        bob.wait_shown("chat_join").await?;
+        bob.fill("chat_name", "Bob").await?;
+        bob.click("chat_join").await?;
+        bob.wait_notice("You joined hall as Bob.").await?;
+        bob.wait_messages(&[("Ann", "one"), ("Zoe", "two")]).await?;
+        bob.wait_hidden("unread").await?;
+        // What comes while he looks at the other view is new.
+        bob.click("nav_workbench").await?;
+        bob.wait_shown("connect_websocket").await?;
+        mouth
+            .execute(say, vec![json!(stage.server.ws("")), json!("three")])
+            .await?;
+        bob.wait_text("nav_chat", "1").await?;
+        bob.click("nav_chat").await?;
+        bob.wait_script("unread", below, "three").await?;
         Ok(())
     });
 }

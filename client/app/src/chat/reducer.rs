@@ -906,18 +906,20 @@ impl ChatState {
         let stored = stored.filter(|stored| self.asked_as.is_empty() || stored.user == self.asked_as);
         let state = self.state_of(&room)?;
         let is_awaited = mem::take(&mut state.awaits_history);
-        // A room that was joined meanwhile gets its messages from the server.
-        if let Some(stored) = stored.filter(|_| is_awaited || state.is_out()) {
+        let is_joining = matches!(state.membership, Membership::Joining(_));
+        let joined_since = state.since();
+        // A room that has answered meanwhile gets its messages from the server.
+        if let Some(stored) = stored.filter(|_| is_joining || state.is_out()) {
             state.restore(stored);
         }
-        if !is_awaited {
+        let since = state.since();
+        // A room that is joined without the rows, because they were late, is joined again from their end.
+        if !is_awaited && (state.is_out() || since == joined_since) {
             return None;
         }
-        let since = state.since();
         if state.is_out() {
             return (self.room.as_ref() == Some(&room)).then_some(Effect::LoadPreview(room));
         }
-        let is_joining = matches!(state.membership, Membership::Joining(_));
         let name = UserName::parse(&self.asked_as).ok().filter(|_| is_joining)?;
         Some(Effect::Join { room, name, since })
     }
@@ -1334,7 +1336,7 @@ impl ChatState {
             state.membership = Membership::Joining(connection);
             effects.extend(enter(&mut state, &room, &name));
             effects.extend(self.others.keep(room.clone(), state).map(Effect::LeaveRoom));
-            effects.extend([Effect::LoadRead(room.clone()), Effect::LoadHistory(room)]);
+            effects.push(Effect::LoadHistory(room));
         }
         effects
     }
@@ -1548,7 +1550,8 @@ impl ChatState {
 
     fn joined(&mut self, room: JoinedRoom, continuity: Continuity, now: f64) -> Vec<Effect> {
         let mut effects = Vec::new();
-        if self.here.is_preview {
+        // An answer to the join before the kept rows came, which is repeated from their end, brings the newest of them again.
+        if self.here.is_preview || self.here.is_restored && continuity == Continuity::Fresh {
             self.here.clear();
         }
         self.here.roster.replace(
@@ -1739,17 +1742,21 @@ impl ChatState {
 }
 
 /// This user joins the room. If it was not the last one who did, the rows go, because the messages come again and say whose they are, and the
-/// failed messages of the user are loaded.
-fn enter(state: &mut RoomState, room: &RoomName, name: &UserName) -> Option<Effect> {
+/// failed messages of the user are loaded, with the place up to where the user has read.
+fn enter(state: &mut RoomState, room: &RoomName, name: &UserName) -> Vec<Effect> {
     if state.failed_of == **name {
-        return None;
+        return Vec::new();
     }
+    state.read = None;
     // A preview is replaced when the room answers.
     if !(state.timeline.is_empty() || state.is_preview) {
         state.clear();
     }
     state.failed_of = name.to_string();
-    Some(Effect::LoadFailed(room.clone(), name.to_string()))
+    vec![
+        Effect::LoadRead(room.clone()),
+        Effect::LoadFailed(room.clone(), name.to_string()),
+    ]
 }
 
 fn users(members: Vec<Member>) -> Vec<UserName> {

@@ -133,7 +133,11 @@ fn joining_uses_the_room_of_the_path_and_the_trimmed_name_and_remembers_the_name
     };
     assert_eq!(
         without_failed(state.update(Action::Join, 0.0)),
-        [Effect::RememberName("Ann".into()), enter]
+        [
+            Effect::RememberName("Ann".into()),
+            Effect::LoadRead(room("lobby")),
+            enter
+        ]
     );
     assert_eq!(
         state.update(Action::Join, 0.0),
@@ -1249,8 +1253,8 @@ fn read_to(offset: u64) -> Cursor {
 fn the_unread_place_is_kept_over_a_reload_and_another_log_has_none() {
     for (epoch, divided) in [(1, true), (2, false)] {
         let mut state = state();
-        state.update(Action::ReadLoaded(room("lobby"), read_to(2)), 0.0);
         state.update(Action::Join, 0.0);
+        state.update(Action::ReadLoaded(room("lobby"), read_to(2)), 0.0);
         apply(&mut state, SessionEvent::Connection(ConnectionStatus::Open));
         apply(
             &mut state,
@@ -1476,10 +1480,93 @@ fn a_room_whose_kept_messages_are_late_or_not_there_is_joined_without_them() {
             matches!(&effects[..], [Effect::Join { since: None, .. }]),
             "{effects:?}"
         );
+        // It answers first.
+        let joined = SessionEvent::Joined(answer(1, 3, 4, &["Ann"]), Continuity::Fresh);
+        apply(&mut state, joined);
+        apply(&mut state, from("Bob", 4, "Bob 4"));
         let late = Action::HistoryLoaded(room("lobby"), Some(stored(&[(1, 3, 4)])));
         assert_eq!(state.update(late, 0.0), []);
-        assert!(state.timeline.is_empty());
+        assert_eq!(shown(&state), ["Bob: Bob 4", JOINED]);
     }
+}
+
+#[test]
+fn kept_messages_that_come_late_are_shown_while_the_room_has_not_answered_and_continue_once() {
+    let late = || Action::HistoryLoaded(room("lobby"), Some(stored(&[(1, 3, 4)])));
+    for is_answered_before in [false, true] {
+        let (mut state, _) = keeping();
+        state.update(Action::HistoryLate, 0.0);
+        let again = Effect::Join {
+            room: room("lobby"),
+            name: user("Ann"),
+            since: Some(read_to(4)),
+        };
+        assert_eq!(state.update(late(), 0.0), [again]);
+        assert_eq!(shown(&state), ["Bob: Bob 3", "Bob: Bob 4"]);
+        assert_eq!(state.update(late(), 0.0), [], "they come once");
+
+        apply(&mut state, SessionEvent::Connection(ConnectionStatus::Open));
+        if is_answered_before {
+            // To the first join, which the second one has replaced.
+            let joined = SessionEvent::Joined(answer(1, 2, 5, &["Ann"]), Continuity::Fresh);
+            apply(&mut state, joined);
+            for offset in [3, 4] {
+                apply(&mut state, SessionEvent::Message(said("Bob", offset)));
+            }
+            assert_eq!(shown(&state), ["Bob: Bob 3", "Bob: Bob 4"]);
+        }
+        let joined = SessionEvent::Joined(answer(1, 4, 5, &["Ann"]), Continuity::Recovered);
+        apply(&mut state, joined);
+        apply(&mut state, SessionEvent::Message(said("Bob", 5)));
+        assert_eq!(shown(&state), ["Bob: Bob 3", "Bob: Bob 4", "Bob: Bob 5", JOINED]);
+    }
+
+    // A room that is not shown does the same.
+    let mut state = joined();
+    state.update(Action::Rejoin(vec![room("b")]), 0.0);
+    state.update(Action::HistoryLate, 0.0);
+    let late = Action::HistoryLoaded(room("b"), Some(stored(&[(1, 3, 4)])));
+    let effects = state.update(late, 0.0);
+    assert!(
+        matches!(&effects[..], [Effect::Join { since: Some(since), .. }] if *since == read_to(4)),
+        "{effects:?}"
+    );
+}
+
+#[test]
+fn a_user_who_has_read_nothing_of_a_room_finds_no_divider_in_it() {
+    // The name that the browser remembers is that of another user, who has read the room.
+    let mut state = joined();
+    apply(&mut state, from("Ann", 1, "a"));
+    state.update(Action::ReadLoaded(room("lobby"), read_to(1)), 0.0);
+    state.update(Action::Leave, 0.0);
+    state.update(Action::Edit(Field::Name, "Cid".into()), 0.0);
+    let effects = state.update(Action::Join, 0.0);
+    assert!(effects.contains(&Effect::LoadRead(room("lobby"))), "{effects:?}");
+    let come_in = |state: &mut ChatState| {
+        apply(state, SessionEvent::Connection(ConnectionStatus::Open));
+        let joined = SessionEvent::Joined(answer(1, 0, 3, &["Cid"]), Continuity::Fresh);
+        apply(state, joined);
+        for offset in 1..=3 {
+            apply(state, SessionEvent::Message(said("Bob", offset)));
+        }
+    };
+    come_in(&mut state);
+    assert_eq!((state.unread.divider, state.unread.count), (None, 0));
+    state.update(Action::VisibilityChanged(false), 0.0);
+    apply(&mut state, SessionEvent::Message(said("Bob", 4)));
+    assert_eq!(state.unread.divider, Some(state.timeline.last_number()));
+
+    // A user who has read some of it finds the rest below a divider.
+    state.update(Action::Leave, 0.0);
+    state.update(Action::Edit(Field::Name, "Dora".into()), 0.0);
+    state.update(Action::Join, 0.0);
+    state.update(Action::ReadLoaded(room("lobby"), read_to(2)), 0.0);
+    come_in(&mut state);
+    assert_eq!(
+        state.unread.divider,
+        state.timeline.current().nth(2).map(|row| row.number)
+    );
 }
 
 #[test]
