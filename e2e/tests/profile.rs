@@ -126,9 +126,10 @@ async fn chat(
         page.wait_shown("offline_banner").await?;
         proxy.refuse(false);
         page.wait_state("chat_state", "OPEN").await?;
+        // Leaving is no part of a first visit.
+        collect(other, marks).await?;
         other.leave().await?;
         page.wait_roster(&["Ann"]).await?;
-        collect(other, marks).await?;
         leave(page).await?;
         collect(page, marks).await?;
     }

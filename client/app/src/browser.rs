@@ -17,7 +17,8 @@ pub(crate) use storage::{
 
 use wasm_bindgen::{JsCast, JsValue, prelude::Closure};
 use web_sys::{
-    AudioContext, Document, Element, HtmlElement, HtmlInputElement, Notification, NotificationOptions, Window,
+    AudioContext, Document, Element, HtmlElement, HtmlInputElement, MouseEvent, Notification, NotificationOptions,
+    Window,
 };
 
 use crate::{i18n::Language, route::with_trace_of, theme::Theme};
@@ -250,6 +251,11 @@ pub(crate) fn reveal(buttons: &[&str], field: &str) {
         }
     }
     focus(field);
+}
+
+/// Whether a click on a link stays in the page: with a modifier key or another button, the browser opens a tab or window.
+pub(crate) fn is_plain_click(event: &MouseEvent) -> bool {
+    event.button() == 0 && !(event.ctrl_key() || event.meta_key() || event.shift_key() || event.alt_key())
 }
 
 /// Focuses the element with this `id`.

@@ -5,7 +5,7 @@ use web_sys::{Event, HtmlSelectElement, MouseEvent};
 use yew::{Callback, Html, TargetCast, html};
 
 use crate::{
-    format, help,
+    browser, format, help,
     i18n::{Language, Text},
     route,
     theme::Theme,
@@ -20,6 +20,8 @@ pub(crate) struct Header<'a> {
     pub(crate) unread: usize,
     pub(crate) language: Language,
     pub(crate) theme: Theme,
+    /// The help was opened.
+    pub(crate) has_help: bool,
     pub(crate) onnavigate: Callback<String>,
     pub(crate) onlanguage: Callback<Language>,
     pub(crate) ontheme: Callback<Theme>,
@@ -52,7 +54,7 @@ impl Header<'_> {
                         { "?" }
                     </button>
                 </div>
-                { help::draw(language) }
+                { help::draw(language, self.has_help) }
             </>
         }
     }
@@ -63,7 +65,7 @@ impl Header<'_> {
         let go = self.onnavigate.clone();
         let href = path.clone();
         let onclick = move |event: MouseEvent| {
-            if event.button() == 0 && !(event.ctrl_key() || event.meta_key() || event.shift_key() || event.alt_key()) {
+            if browser::is_plain_click(&event) {
                 event.prevent_default();
                 go.emit(path.clone());
             }

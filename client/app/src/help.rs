@@ -48,7 +48,19 @@ const KEYS: [(Option<Text>, &[KeyMeaning]); 3] = [
     ),
 ];
 
-pub(crate) fn draw(language: Language) -> Html {
+/// The popover, with what is in it once it was opened.
+pub(crate) fn draw(language: Language, has_content: bool) -> Html {
+    html! {
+        // With the focus, it scrolls by keys.
+        <div id={ID} class="help" popover="auto" role="dialog" aria-labelledby="help_title" tabindex="-1" autofocus=true>
+            if has_content {
+                { content(language) }
+            }
+        </div>
+    }
+}
+
+fn content(language: Language) -> Html {
     let text = |text: Text| text.in_language(language);
     let groups = KEYS.iter().map(|(title, keys)| {
         let rows = keys.iter().map(|(keys, meaning)| {
@@ -66,8 +78,7 @@ pub(crate) fn draw(language: Language) -> Html {
     });
     let onforget = |_: MouseEvent| browser::forget_all();
     html! {
-        // With the focus, it scrolls by keys.
-        <div id={ID} class="help" popover="auto" role="dialog" aria-labelledby="help_title" tabindex="-1" autofocus=true>
+        <>
             <h2 id="help_title">{ text(Text::Keys) }</h2>
             { for groups }
             <h2>{ text(Text::Remembered) }</h2>
@@ -76,6 +87,6 @@ pub(crate) fn draw(language: Language) -> Html {
                 <summary id="forget">{ text(Text::Forget) }</summary>
                 <button id="forget_all" type="button" data-look="danger" onclick={onforget}>{ text(Text::ForgetNow) }</button>
             </details>
-        </div>
+        </>
     }
 }

@@ -81,10 +81,13 @@ pub(crate) struct Shell<V> {
     theme: Theme,
     /// Where the header is drawn, unless the other binary draws it.
     header: Option<Element>,
+    /// The help was opened: then it has its content.
+    has_help: bool,
     /// How many messages of the chat are unread.
     unread: usize,
     _path: [EventListener; 2],
     _keys: EventListener,
+    _help: Option<EventListener>,
     _document: [EventListener; 2],
     view: PhantomData<V>,
 }
@@ -100,6 +103,7 @@ pub(crate) enum Msg {
     Theme(Theme),
     /// The language, the theme or the number of unread messages has changed.
     DocumentChanged,
+    HelpOpened,
 }
 
 impl<V: View> Component for Shell<V> {
@@ -107,13 +111,18 @@ impl<V: View> Component for Shell<V> {
     type Properties = ();
 
     fn create(ctx: &Context<Self>) -> Self {
-        let (path, document) = (ctx.link().clone(), ctx.link().clone());
+        let (path, document, help) = (ctx.link().clone(), ctx.link().clone(), ctx.link().clone());
+        let header = browser::claim_header();
         let mut shell = Self {
             route: Route::Workbench,
             room: Route::lobby(),
             language: Language::default(),
             theme: Theme::default(),
-            header: browser::claim_header(),
+            has_help: false,
+            _help: header
+                .as_ref()
+                .map(|host| events::on_popover(host, move || help.send_message(Msg::HelpOpened))),
+            header,
             _keys: events::on_key(|event| {
                 if is_help_key(event) {
                     browser::show_popover(help::ID);
@@ -149,6 +158,7 @@ impl<V: View> Component for Shell<V> {
                 return false;
             }
             Msg::DocumentChanged => self.read_document(),
+            Msg::HelpOpened => self.has_help = true,
         }
         true
     }
@@ -162,6 +172,7 @@ impl<V: View> Component for Shell<V> {
                 unread: self.unread,
                 language: self.language,
                 theme: self.theme,
+                has_help: self.has_help,
                 onnavigate: ctx.link().callback(Msg::Navigate),
                 onlanguage: ctx.link().callback(Msg::Language),
                 ontheme: ctx.link().callback(Msg::Theme),

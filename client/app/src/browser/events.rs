@@ -98,6 +98,13 @@ pub(crate) fn on_key(callback: impl Fn(&web_sys::KeyboardEvent) + 'static) -> Ev
     })
 }
 
+/// Calls back before a popover inside an element is opened, and before it is closed.
+pub(crate) fn on_popover(host: &web_sys::Element, callback: impl Fn() + 'static) -> EventListener {
+    // The event does not bubble.
+    let options = EventListenerOptions::run_in_capture_phase();
+    EventListener::new_with_options(host, "beforetoggle", options, move |_| callback())
+}
+
 /// Calls back when another tab has changed what the page remembers.
 pub(crate) fn on_storage_change(callback: impl Fn() + 'static) -> EventListener {
     EventListener::new(&window(), "storage", move |_| callback())

@@ -60,9 +60,9 @@ fn part(part: Part<'_>) -> Html {
 /// The room and the message that a plain click follows a link to, in this page. With a modifier key the browser opens a tab or
 /// window as for any link.
 pub(super) fn followed(event: &MouseEvent) -> Option<(RoomName, Option<Target>)> {
-    let is_plain =
-        event.button() == 0 && !(event.ctrl_key() || event.meta_key() || event.shift_key() || event.alt_key());
-    let element = event.target_dyn_into::<Element>().filter(|_| is_plain)?;
+    let element = event
+        .target_dyn_into::<Element>()
+        .filter(|_| browser::is_plain_click(event))?;
     let link = element.closest("a.link").ok()??;
     message_of_link(&link.get_attribute("href")?, &browser::origin())
 }

@@ -2,7 +2,7 @@
 //! the connection. On a narrow page it is a sheet.
 
 use talkback_client::RoomName;
-use web_sys::MouseEvent;
+use web_sys::{Event, MouseEvent};
 use yew::{Callback, Html, html};
 
 use super::{
@@ -12,6 +12,7 @@ use super::{
     reducer::{Action, ChatState, ConnectionStatus, Field, Membership, Sheet},
 };
 use crate::{
+    browser,
     form::{Button, Look, OneFieldForm, TextField},
     format,
     i18n::{Language, Text},
@@ -48,22 +49,16 @@ pub(super) fn rail(state: &ChatState, dispatch: &Callback<Action>, language: Lan
                     { for state.recent.iter().map(|room| room_item(state, room, dispatch, language)) }
                 </ul>
             </nav>
-            <label key="alerts" class="switch alerts">
-                <input
-                    id="chat_alerts" type="checkbox" checked={state.alerts}
-                    onchange={dispatch.reform(|_| Action::ToggleAlerts)}
-                />
-                { text(Text::Alerts) }
-            </label>
-            <label key="sounds" class="switch alerts">
-                <input
-                    id="chat_sounds" type="checkbox" checked={state.sounds}
-                    onchange={dispatch.reform(|_| Action::ToggleSounds)}
-                />
-                { text(Text::Sounds) }
-            </label>
+            { switch("chat_alerts", text(Text::Alerts), state.alerts, dispatch.reform(|_| Action::ToggleAlerts)) }
+            { switch("chat_sounds", text(Text::Sounds), state.sounds, dispatch.reform(|_| Action::ToggleSounds)) }
             { me(state, dispatch, language) }
         </div>
+    }
+}
+
+fn switch(id: &'static str, label: &'static str, checked: bool, onchange: Callback<Event>) -> Html {
+    html! {
+        <label key={id} class="switch alerts"><input {id} type="checkbox" {checked} {onchange} />{ label }</label>
     }
 }
 
@@ -184,7 +179,7 @@ pub(super) fn connection(state: &ChatState) -> (&'static str, Text) {
 fn open(dispatch: &Callback<Action>, room: &RoomName) -> Callback<MouseEvent> {
     let (dispatch, room) = (dispatch.clone(), room.clone());
     Callback::from(move |event: MouseEvent| {
-        if event.button() == 0 && !(event.ctrl_key() || event.meta_key() || event.shift_key() || event.alt_key()) {
+        if browser::is_plain_click(&event) {
             event.prevent_default();
             dispatch.emit(Action::OpenRoom(room.clone()));
         }
