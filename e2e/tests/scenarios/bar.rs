@@ -322,6 +322,13 @@ fn a_lost_connection_is_made_again_by_itself_and_the_log_is_kept() {
         page.click("cancel_connect").await?;
         page.wait_state("ready_state", "CLOSED").await?;
         page.wait_hidden("reconnect_notice").await?;
+        // Without the switch it is not waited for the next attempt either.
+        page.click("connect_websocket").await?;
+        page.wait_text("reconnect_notice", "Could not connect").await?;
+        page.click("close_with").await?;
+        page.click("reconnect").await?;
+        page.wait_state("ready_state", "CLOSED").await?;
+        page.wait_hidden("reconnect_notice").await?;
         Ok(())
     });
 }
@@ -342,6 +349,28 @@ fn the_status_strip_counts_and_times_what_comes_back() {
             "the time since the connection opened",
             async || page.text("uptime").await,
             |text| text != "0:00" && text.split(':').map(str::len).eq([1, 2]),
+        )
+        .await?;
+        // One that takes long is not in the middle.
+        let slowly = "
+            document.getElementById('send_message').click();
+            const end = performance.now() + 1000;
+            while (performance.now() < end);";
+        page.execute(slowly, vec![]).await?;
+        let is_apart = "
+            const times = /p50 ([\\d,]+) p95 ([\\d,]+) ms/.exec(arguments[0].textContent) ?? [];
+            const [p50, p95] = times.slice(1).map(time => Number(time.replace(',', '')));
+            return p50 < p95 && p95 >= 1000;";
+        page.wait_script("round_trip", is_apart, true).await?;
+        page.click("close_websocket").await?;
+        page.wait_state("ready_state", "CLOSED").await?;
+        page.click("connect_websocket").await?;
+        page.wait_state("ready_state", "OPEN").await?;
+        page.wait_text("sent_count", "0 · 0 B").await?;
+        page.wait_value(
+            "the times of the connection before are gone",
+            async || page.text("round_trip").await,
+            |text| !text.contains("p50"),
         )
         .await?;
         Ok(())

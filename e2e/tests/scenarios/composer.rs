@@ -153,6 +153,17 @@ fn a_message_with_templates_is_repeated_and_can_be_stopped() {
             .await?;
         // The draft keeps it.
         page.wait_field("message", uuid).await?;
+        // The numbers are of the connection.
+        page.click("close_websocket").await?;
+        page.wait_state("ready_state", "CLOSED").await?;
+        page.click("connect_websocket").await?;
+        page.wait_state("ready_state", "OPEN").await?;
+        page.fill("message", "anew {{seq}}").await?;
+        page.click("send_message").await?;
+        page.wait_row(LOG, "the first number", |row| {
+            row.direction == "in" && row.text == "anew 1"
+        })
+        .await?;
         Ok(())
     });
 }

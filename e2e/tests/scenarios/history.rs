@@ -470,6 +470,12 @@ fn failed_messages_are_there_after_a_reload_with_their_reason_and_can_be_sent_ag
         let (proxy, page) = behind_a_proxy(stage, "attic", "Ann").await?;
         server_away(&proxy);
         page.wait_shown("offline_banner").await?;
+        // The list is that of the time before.
+        let is_stale = "return arguments[0].closest('.people').hasAttribute('data-stale');";
+        page.wait_script("roster", is_stale, true).await?;
+        // Where the page is narrow, this button has the mark of it.
+        let is_marked = "return !['OPEN', 'CLOSED'].includes(arguments[0].dataset.state);";
+        page.wait_script("chat_rooms", is_marked, true).await?;
         for text in ["first", "second"] {
             page.send(text).await?;
             page.wait_delivery(text, "pending").await?;
@@ -479,6 +485,7 @@ fn failed_messages_are_there_after_a_reload_with_their_reason_and_can_be_sent_ag
         proxy.refuse_sessions(false);
         page.reload().await?;
         page.wait_state("chat_state", "OPEN").await?;
+        page.wait_script("roster", is_stale, false).await?;
         for text in ["first", "second"] {
             page.wait_delivery(text, "failed").await?;
         }

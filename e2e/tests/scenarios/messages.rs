@@ -248,6 +248,14 @@ fn loaded_messages_are_searched_and_the_one_that_is_found_is_shown() {
         page.press(Key::Escape).await?;
         page.wait_hidden("chat_search").await?;
         page.wait_focus("chat_search_button").await?;
+        let is_marked = "return document.querySelector('[data-found]') !== null;";
+        page.wait_answer(is_marked, false).await?;
+        // A search is one of the messages of its room.
+        page.click("chat_search_button").await?;
+        page.fill("chat_search", "hay").await?;
+        page.wait_text("chat_found", "3 / 3").await?;
+        page.go_to_room("barn").await?;
+        page.wait_hidden("chat_search").await?;
         Ok(())
     });
 }

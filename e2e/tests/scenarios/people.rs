@@ -227,6 +227,7 @@ fn scrolling_up_fetches_history_and_keeps_in_place_what_is_read() {
         // News below move nothing either, and are counted.
         ann.send_all(&["news".to_owned()]).await?;
         bob.wait_text("new_messages", "1 new message").await?;
+        bob.wait_text("unread", "1 new message").await?;
         stays().await?;
         bob.click("new_messages").await?;
         bob.wait_hidden("new_messages").await?;
@@ -411,6 +412,11 @@ fn screen_readers_announce_others_messages_at_most_once_a_second_and_not_ones_ow
                 .observe(region, { childList: true, characterData: true, subtree: true });";
         ann.execute(watch, vec![]).await?;
         ann.send("mine").await?;
+        ann.wait_delivery("mine", "acked").await?;
+        // It is older than this one, which is announced alone.
+        bob.send("theirs").await?;
+        ann.wait_answer("return window.read.map(([, words]) => words);", json!(["Bob: theirs"]))
+            .await?;
         let texts: Vec<_> = (1..=30).map(|number| format!("number {number}")).collect();
         for some in texts.chunks(10) {
             bob.send_all(some).await?;
@@ -428,6 +434,10 @@ fn screen_readers_announce_others_messages_at_most_once_a_second_and_not_ones_ow
         assert!(read.iter().all(|(_, words)| !words.contains("mine")), "{read:?}");
         let too_soon = Duration::from_millis(900).as_secs_f64() * 1_000.0;
         assert!(read.windows(2).all(|pair| pair[1].0 - pair[0].0 > too_soon), "{read:?}");
+        let eve = ann.new_tab().await?;
+        eve.join(&stage.server, "quiet", "Eve").await?;
+        ann.wait_answer("return window.read.at(-1)[1].includes('Eve');", true)
+            .await?;
         Ok(())
     });
 }

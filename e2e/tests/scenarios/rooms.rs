@@ -377,6 +377,8 @@ fn what_is_read_muted_or_opened_in_one_tab_is_so_in_the_other_one() {
             |room| *room == "deploys",
         )
         .await?;
+        let has_sign = "return arguments[0].querySelector('[data-muted] > .muted') !== null;";
+        ann.wait_script("room_list", has_sign, true).await?;
         too.go_to_room("attic").await?;
         wait_unread(&ann, json!([["deploys", 0], ["lobby", 0], ["attic", 0]])).await?;
         Ok(())

@@ -89,6 +89,33 @@ fn a_connection_is_saved_opened_renamed_and_deleted() {
 }
 
 #[test]
+fn a_saved_connection_is_opened_in_another_tab_while_the_shown_one_is_connected() {
+    in_every_browser(async |stage| {
+        let page = stage.workbench().await?;
+        let saved = stage.server.ws("/echo?suffix=%21");
+        page.fill("url", &saved).await?;
+        page.click("saved_button").await?;
+        page.fill("connections_name", "Loud").await?;
+        page.press(Key::Enter).await?;
+        page.wait_text("connections_list", "Loud").await?;
+        page.press(Key::Escape).await?;
+        page.wait_hidden("saved_connections").await?;
+        let shown = stage.server.ws("/echo");
+        page.fill("url", &shown).await?;
+        page.click("connect_websocket").await?;
+        page.wait_state("ready_state", "OPEN").await?;
+        page.click("saved_button").await?;
+        page.click_inside("connections_list", ".saved-open").await?;
+        page.wait_state("ready_state", "CLOSED").await?;
+        page.wait_field("url", &saved).await?;
+        page.click("tab_1").await?;
+        page.wait_state("ready_state", "OPEN").await?;
+        page.wait_field("url", &shown).await?;
+        Ok(())
+    });
+}
+
+#[test]
 fn saved_connections_move_in_their_collection_and_to_others_with_keys_and_pointer() {
     in_every_browser(async |stage| {
         let page = stage.workbench().await?;
@@ -286,6 +313,11 @@ fn subprotocols_are_chips_and_the_negotiated_one_is_marked() {
         )
         .await?;
         page.screenshot(&stage.picture("workbench-subprotocols")).await?;
+        // A new tab offers the same ones.
+        page.click("new_tab").await?;
+        page.wait_state("ready_state", "CLOSED").await?;
+        page.click("subprotocols_button").await?;
+        chips(page, &["chat.v1", "chat.v2"]).await?;
         Ok(())
     });
 }

@@ -42,6 +42,11 @@ fn each_connection_has_a_log_an_address_and_a_draft_of_its_own() {
         page.click("close_tab_1").await?;
         page.wait_hidden("tabs").await?;
         page.wait_field("url", &stage.server.ws("/echo?suffix=%21")).await?;
+        // Nothing is kept of the closed one.
+        let kept = "
+            const has = text => Object.values(sessionStorage).some(value => value.includes(text));
+            return [has('of the first'), has('of the second')];";
+        page.wait_answer(kept, json!([false, true])).await?;
         Ok(())
     });
 }

@@ -92,6 +92,26 @@ fn a_kept_address_is_removed_in_the_list() {
 }
 
 #[test]
+fn addresses_that_two_tabs_of_the_browser_keep_are_all_kept() {
+    in_every_browser(async |stage| {
+        let page = stage.workbench().await?;
+        let other = page.new_tab().await?;
+        other.open(&stage.server.http("/"), "connect_websocket").await?;
+        for (tab, url) in [(page, "ws://localhost:1/first"), (&other, "ws://localhost:1/second")] {
+            tab.fill("url", url).await?;
+            tab.click("pin_url").await?;
+            let kept = format!("return (localStorage['talkback.addresses'] ?? '').includes({url:?});");
+            tab.wait_answer(&kept, true).await?;
+        }
+        page.fill("url", "ws://localhost:1/third").await?;
+        page.click("pin_url").await?;
+        let kept = "return ['first', 'second', 'third'].filter(path => localStorage['talkback.addresses'].includes(path)).length;";
+        page.wait_answer(kept, 3).await?;
+        Ok(())
+    });
+}
+
+#[test]
 fn what_is_wrong_with_the_close_code_and_the_reason_is_tied_to_their_fields() {
     in_every_browser(async |stage| {
         let page = stage.connected_workbench().await?;

@@ -75,13 +75,10 @@ impl MessageListScroll {
         let Some(viewport) = self.viewport.cast::<Element>() else {
             return false;
         };
-        let find = |selector: &str| viewport.query_selector(selector).ok().flatten();
-        if let Some(marked) = find("[data-found]") {
-            // These attribute names are valid.
-            let _: Result<(), _> = marked.remove_attribute("data-found");
-        }
-        let row = find(&format!("[data-row=\"{row}\"]"));
+        self.unmark();
+        let row = viewport.query_selector(&format!("[data-row=\"{row}\"]")).ok().flatten();
         if let Some(row) = &row {
+            // The attribute name is valid.
             let _: Result<(), _> = row.set_attribute("data-found", "");
             let (list, row) = (viewport.get_bounding_client_rect(), row.get_bounding_client_rect());
             #[expect(clippy::cast_possible_truncation, reason = "pixels of a page")]
@@ -89,6 +86,15 @@ impl MessageListScroll {
             viewport.set_scroll_top(viewport.scroll_top() + above);
         }
         row.is_some()
+    }
+
+    /// Removes the mark of [`show`](Self::show).
+    pub(super) fn unmark(&self) {
+        let viewport = self.viewport.cast::<Element>();
+        if let Some(Ok(Some(marked))) = viewport.map(|viewport| viewport.query_selector("[data-found]")) {
+            // The attribute name is valid.
+            let _: Result<(), _> = marked.remove_attribute("data-found");
+        }
     }
 
     /// Before drawing: takes the anchor.

@@ -437,7 +437,7 @@ impl ChatView {
         }
     }
 
-    /// Marks what the search has found in the messages that are drawn.
+    /// Marks what the search has found in the messages that are drawn; nothing once it is closed.
     fn mark_found(&self) {
         let text = self.state.search.as_ref().map(|search| search.text.as_str());
         if let Some(list) = self.scroll.viewport.cast::<Element>()
@@ -445,6 +445,9 @@ impl ChatView {
         {
             found_words::mark(&list, text.unwrap_or_default());
             self.marks_found.set(text.is_some());
+            if text.is_none() {
+                self.scroll.unmark();
+            }
         }
     }
 
