@@ -411,12 +411,17 @@ fn screen_readers_announce_others_messages_at_most_once_a_second_and_not_ones_ow
             new MutationObserver(() => window.read.push([performance.now(), region.textContent]))
                 .observe(region, { childList: true, characterData: true, subtree: true });";
         ann.execute(watch, vec![]).await?;
+        // What was before is announced before.
+        ann.wait_roster(&["Ann", "Bob"]).await?;
+        bob.send("hello").await?;
+        let last = "return window.read.at(-1)?.[1].split('Bob: ')[1] ?? '';";
+        ann.wait_answer(last, "hello").await?;
         ann.send("mine").await?;
         ann.wait_delivery("mine", "acked").await?;
         // It is older than this one, which is announced alone.
         bob.send("theirs").await?;
-        ann.wait_answer("return window.read.map(([, words]) => words);", json!(["Bob: theirs"]))
-            .await?;
+        ann.wait_answer(last, "theirs").await?;
+        ann.wait_answer("return window.read.at(-1)[1];", "Bob: theirs").await?;
         let texts: Vec<_> = (1..=30).map(|number| format!("number {number}")).collect();
         for some in texts.chunks(10) {
             bob.send_all(some).await?;
