@@ -34,6 +34,9 @@ impl Page {
 
     /// Opens another tab of the same browser, empty.
     ///
+    /// In WebKitGTK its page stays hidden (`document.hidden`), whichever tab a step brings to the front: the driver changes the tab that it talks to,
+    /// and MiniBrowser goes on showing the first one of the window. A page in which somebody reads there needs a window, see [`Page::new_window`].
+    ///
     /// # Errors
     /// When the browser refuses.
     pub async fn new_tab(&self) -> Result<Self, StepError> {
@@ -52,7 +55,8 @@ impl Page {
     }
 
     /// Opens a window whose page is `width` by `height` CSS pixels, empty. It is one without toolbars: the ordinary
-    /// windows of Firefox and WebKitGTK do not get as narrow as a telephone.
+    /// windows of Firefox and WebKitGTK do not get as narrow as a telephone. A script of this tab opens it, so it begins with a copy of the
+    /// `sessionStorage` of this tab's page.
     ///
     /// # Errors
     /// When the browser refuses, or gives it another size.

@@ -352,6 +352,7 @@ async fn wait_unread(page: &Page, expected: serde_json::Value) -> Result<(), Ste
 fn what_is_read_muted_or_opened_in_one_tab_is_so_in_the_other_one() {
     in_every_browser(async |stage| {
         let (ann, bob) = (stage.page.clone(), stage.page.new_tab().await?);
+        let too = stage.page.new_window(1200, 800).await?;
         ann.join(&stage.server, "deploys", "Ann").await?;
         ann.go_to_room("lobby").await?;
         ann.wait_state("chat_state", "OPEN").await?;
@@ -359,7 +360,6 @@ fn what_is_read_muted_or_opened_in_one_tab_is_so_in_the_other_one() {
         bob.send("one").await?;
         bob.send("two").await?;
         wait_unread(&ann, json!([["deploys", 2], ["lobby", 0]])).await?;
-        let too = stage.page.new_tab().await?;
         too.join(&stage.server, "deploys", "Ann").await?;
         too.wait_messages(&[("Bob", "one"), ("Bob", "two")]).await?;
         wait_unread(&ann, json!([["deploys", 0], ["lobby", 0]])).await?;
@@ -389,6 +389,7 @@ fn what_is_read_muted_or_opened_in_one_tab_is_so_in_the_other_one() {
 fn a_room_that_is_not_joined_counts_what_came_since_it_was_read() {
     in_every_browser(async |stage| {
         let (ann, bob) = (stage.page.clone(), stage.page.new_tab().await?);
+        let too = stage.page.new_window(1200, 800).await?;
         ann.join(&stage.server, "deploys", "Ann").await?;
         bob.join(&stage.server, "deploys", "Bob").await?;
         bob.send("one").await?;
@@ -406,7 +407,6 @@ fn a_room_that_is_not_joined_counts_what_came_since_it_was_read() {
             bob.wait_delivery(text, "acked").await?;
         }
         // Another tab is in other rooms.
-        let too = stage.page.new_tab().await?;
         too.join(&stage.server, "lobby", "Ann").await?;
         wait_unread(&too, json!([["deploys", 2], ["lobby", 0]])).await?;
         let title = "return document.title;";
