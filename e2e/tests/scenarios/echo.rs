@@ -1,6 +1,7 @@
 //! The workbench against a healthy server: what is sent comes back, by WebSocket and by HTTP.
 
-use talkback_e2e::{Row, in_every_browser};
+use serde_json::Value;
+use talkback_e2e::{DEADLINE, Row, in_every_browser, wait_for};
 use thirtyfour::Key;
 
 const LOG: &str = "messagecontainer";
@@ -70,7 +71,12 @@ fn a_row_can_be_clicked_while_messages_stream() {
             page.click_at(x, y).await?;
             page.wait_shown("detail_text").await?;
             let selected = "return arguments[0].querySelector('[aria-selected=true]')?.id ?? '';";
-            let row = page.script(LOG, selected).await?;
+            let mut row = Value::Null;
+            wait_for("a row is selected", DEADLINE, async || {
+                row = page.script(LOG, selected).await?;
+                Ok(row != "")
+            })
+            .await?;
             let before = page.text("log_count").await?;
             page.wait_value(
                 "more messages came",

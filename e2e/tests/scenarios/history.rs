@@ -74,10 +74,11 @@ fn a_reload_without_a_server_shows_what_was_read_and_the_room_goes_on_from_there
         ann.reload().await?;
         ann.wait_messages(&[("Ann", "one"), ("Bob", "two\nlines")]).await?;
         assert_ne!(ann.state("chat_state").await?, "OPEN");
-        let rows = ann.rows("chat_messages").await?;
-        let said = rows.iter().filter(|row| !row.from.is_empty());
-        let directions: Vec<_> = said.map(|row| row.direction.as_str()).collect();
-        assert_eq!(directions, ["out", "in"]);
+        ann.wait_rows("chat_messages", "it is known whose they are", |rows| {
+            let said = rows.iter().filter(|row| !row.from.is_empty());
+            said.map(|row| row.direction.as_str()).eq(["out", "in"])
+        })
+        .await?;
         ann.send("four").await?;
         ann.wait_delivery("four", "pending").await?;
 
@@ -397,13 +398,13 @@ fn what_another_tab_forgets_is_not_kept_again_by_a_tab_in_two_rooms() {
         // It leaves the rooms that are no longer in the list.
         ann.wait_script("room_list", "return arguments[0].children.length;", 0)
             .await?;
-        assert_eq!(ann.execute(read, vec![]).await?, json!([]));
+        ann.wait_answer(read, json!([])).await?;
         ann.send("read after that").await?;
         ann.wait_delivery("read after that", "acked").await?;
         // What is read is kept at the latest when the view is hidden.
         ann.click("nav_workbench").await?;
         ann.wait_shown("connect_websocket").await?;
-        assert_eq!(ann.execute(read, vec![]).await?, json!([]));
+        ann.wait_answer(read, json!([])).await?;
         Ok(())
     });
 }

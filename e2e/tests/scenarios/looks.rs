@@ -72,7 +72,12 @@ fn opening_and_closing_the_details_keeps_the_list_and_its_keys() {
         let selected = "return arguments[0].querySelector('[aria-selected=true]')?.id ?? '';";
         page.press(Key::Up).await?;
         page.wait_shown("detail_text").await?;
-        let newest = page.script(LOG, selected).await?;
+        let mut newest = Value::Null;
+        wait_for("a row is selected", DEADLINE, async || {
+            newest = page.script(LOG, selected).await?;
+            Ok(newest != "")
+        })
+        .await?;
         // It is the same element.
         page.wait_script(LOG, is_same, true).await?;
         page.press(Key::Up).await?;

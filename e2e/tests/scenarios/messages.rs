@@ -417,7 +417,7 @@ fn a_mention_notifies_a_user_who_asked_for_it_and_is_elsewhere() {
         .await?;
         ann.execute("window.last.onclick();", vec![]).await?;
         ann.wait_text("chat_room", "den").await?;
-        assert_eq!(ann.path().await?, "/chat/den");
+        ann.wait_path("/chat/den").await?;
         // Some systems keep it after it was pressed.
         ann.go_to_room("lobby").await?;
         ann.execute("window.last.onclick();", vec![]).await?;
@@ -445,7 +445,7 @@ fn the_tab_key_reaches_the_links_of_the_current_message_only() {
         let stops = "
             return [...arguments[0].querySelectorAll('a, button, code')].filter(stop => stop.tabIndex === 0)
                 .map(stop => stop.getAttribute('href'));";
-        assert_eq!(page.script(LOG, stops).await?, json!([]));
+        page.wait_script(LOG, stops, json!([])).await?;
         page.script(LOG, "arguments[0].closest('.chat-viewport').focus();")
             .await?;
         for expected in ["https://two.example/", "https://one.example/"] {
@@ -478,8 +478,8 @@ fn a_day_is_gone_to_by_its_field_and_one_without_messages_says_so() {
         page.join(&stage.server, "diary", "Ann").await?;
         page.send("dear diary").await?;
         page.wait_delivery("dear diary", "acked").await?;
-        let day = "return document.querySelector('.line.day').textContent;";
-        assert_eq!(page.execute(day, vec![]).await?, "Today");
+        let day = "return document.querySelector('.line.day')?.textContent ?? '';";
+        page.wait_answer(day, "Today").await?;
         // A letter with Caps Lock, and a key of no letter.
         let press = "
             const [key] = arguments;

@@ -70,8 +70,12 @@ fn two_tabs_on_two_servers_show_all_messages_once_and_in_one_order_while_each_se
             wait_for_all(&[&ann, &bob], &expected).await?;
         }
         for page in [&ann, &bob] {
-            let offsets = page.offsets().await?;
-            assert!(offsets.into_iter().eq(1..=6), "one log");
+            page.wait_value(
+                "it is one log",
+                async || page.offsets().await,
+                |offsets| offsets.iter().copied().eq(1..=6),
+            )
+            .await?;
         }
         Ok(())
     });

@@ -1,7 +1,7 @@
 //! What the workbench does where several of its parts meet: a busy log, errors at their fields, keys from anywhere, what is kept over a reload.
 
 use serde_json::{Value, json};
-use talkback_e2e::{Page, Stage, StepError, in_every_browser};
+use talkback_e2e::{DEADLINE, Page, Stage, StepError, in_every_browser, wait_for};
 use thirtyfour::Key;
 
 const LOG: &str = "messagecontainer";
@@ -351,10 +351,13 @@ fn a_tab_whose_connection_failed_looks_unlike_an_unused_one() {
         let look = "
             const style = getComputedStyle(arguments[0].querySelector('.tab-state'));
             return [style.color, style.borderRadius];";
-        let [unused, failed] = [page.script("tab_1", look).await?, page.script("tab_2", look).await?];
-        assert_ne!(unused[0], failed[0], "the colour");
-        assert_ne!(unused[1], failed[1], "the form");
-        Ok(())
+        let unused = page.script("tab_1", look).await?;
+        let failed = async || page.script("tab_2", look).await;
+        Ok(page
+            .wait_value("its colour and its form are others", failed, |failed| {
+                failed[0] != unused[0] && failed[1] != unused[1]
+            })
+            .await?)
     });
 }
 
@@ -369,10 +372,13 @@ fn keys_move_by_pages_and_only_a_drawn_row_is_the_active_one() {
         let active = "return arguments[0].closest('.log-viewport').getAttribute('aria-activedescendant');";
         let moved = async |key: Key, description: &str, before: u64| {
             page.press(key).await?;
-            let now = async || Ok(number_of(&page.script(LOG, active).await?));
-            page.wait_value(description.to_owned(), now, |now| *now != before && *now > 0)
-                .await?;
-            now().await
+            let mut now = 0;
+            wait_for(description, DEADLINE, async || {
+                now = number_of(&page.script(LOG, active).await?);
+                Ok(now != before && now > 0)
+            })
+            .await?;
+            Ok::<_, StepError>(now)
         };
         let last = moved(Key::End, "the last row", 0).await?;
         let above = moved(Key::PageUp, "a page up", last).await?;
