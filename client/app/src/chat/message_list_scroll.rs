@@ -5,8 +5,11 @@ use std::{
     rc::Rc,
 };
 
-use web_sys::{Element, HtmlCollection, HtmlElement, wasm_bindgen::JsCast};
-use yew::{NodeRef, platform::spawn_local};
+use web_sys::{
+    Element, HtmlCollection, HtmlElement, MutationObserver, MutationObserverInit,
+    wasm_bindgen::{JsCast, closure::Closure},
+};
+use yew::NodeRef;
 
 /// Within this distance of the end, in CSS pixels, the list counts as being at its end.
 const NEAR_END: i32 = 24;
@@ -29,6 +32,8 @@ pub(super) struct MessageListScroll {
     pub(super) viewport: NodeRef,
     /// Set from before a drawing until after it.
     anchor: RefCell<Option<Anchor>>,
+    /// There is one as long as there is an anchor.
+    changes: RefCell<Option<Changes>>,
     /// The `scrollTop` at the end, if the list was there after the last drawing.
     end: Cell<Option<i32>>,
     /// The width of the list at the last change of the window's size.
@@ -45,6 +50,34 @@ enum Anchor {
         scrolled: Option<i32>,
     },
     Nothing,
+}
+
+/// Calls back when something in the list was changed, before the browser paints it.
+struct Changes {
+    observer: MutationObserver,
+    _callback: Closure<dyn Fn()>,
+}
+
+impl Changes {
+    fn of(list: &Element, callback: impl Fn() + 'static) -> Option<Self> {
+        let callback = Closure::<dyn Fn()>::new(callback);
+        let observer = MutationObserver::new(callback.as_ref().unchecked_ref()).ok()?;
+        let changes = MutationObserverInit::new();
+        changes.set_attributes(true);
+        changes.set_child_list(true);
+        changes.set_subtree(true);
+        observer.observe_with_options(list, &changes).ok()?;
+        Some(Self {
+            observer,
+            _callback: callback,
+        })
+    }
+}
+
+impl Drop for Changes {
+    fn drop(&mut self) {
+        self.observer.disconnect();
+    }
 }
 
 /// The position of the list, as far as it decides what is drawn and requested.
@@ -67,6 +100,7 @@ impl MessageListScroll {
     /// Another list is drawn next: it begins at its end.
     pub(super) fn forget(&self) {
         self.anchor.take();
+        self.changes.take();
         self.end.take();
     }
 
@@ -99,8 +133,8 @@ impl MessageListScroll {
 
     /// Before drawing: takes the anchor.
     ///
-    /// When drawing takes long, Yew lets the browser paint a part of it, and may begin another drawing before
-    /// [`drawn`](Self::drawn). So the position is also restored in a microtask, and a row that is the anchor already is
+    /// When drawing takes long, Yew lets the browser paint each part of it, and may begin another drawing before
+    /// [`drawn`](Self::drawn). So the position is also restored after each part, and a row that is the anchor already is
     /// kept: only the first call sees the position before the drawing.
     pub(super) fn before_drawing(self: &Rc<Self>, at_end: bool) {
         let anchor = self.new_anchor(at_end);
@@ -108,8 +142,11 @@ impl MessageListScroll {
             Some(Anchor::Row { .. }) if !matches!(anchor, Anchor::End) => return,
             Some(_) => {}
             None => {
-                let scroll = Rc::clone(self);
-                spawn_local(async move { scroll.restore() });
+                let scroll = Rc::downgrade(self);
+                let restore = move || scroll.upgrade().iter().for_each(|scroll| scroll.restore());
+                let viewport = self.viewport.cast::<Element>();
+                self.changes
+                    .replace(viewport.and_then(|viewport| Changes::of(&viewport, restore)));
             }
         }
         self.anchor.replace(Some(anchor));
@@ -119,6 +156,7 @@ impl MessageListScroll {
     pub(super) fn drawn(&self) {
         self.restore();
         self.anchor.take();
+        self.changes.take();
         self.settle();
     }
 
