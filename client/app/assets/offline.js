@@ -56,8 +56,27 @@ export const start = async (first) => {
   document.addEventListener("visibilitychange", check);
 };
 
+// A worker is waited for so long before it is unregistered.
+const SETTLE_MS = 5000;
+
+// Firefox never ends the activation of a worker that is unregistered before, and keeps each request of the pages that it has claimed until then.
+const settled = (worker) =>
+  new Promise((resolve) => {
+    setTimeout(resolve, SETTLE_MS);
+    const look = () => ["activated", "redundant"].includes(worker.state) && resolve();
+    worker.addEventListener("statechange", look);
+    look();
+  });
+
 // Unregisters the worker and deletes its caches, which sw.js names. Others of this origin may belong to another application.
 export const forget = async () => {
-  await (await workers.getRegistration("/"))?.unregister();
+  const registration = await workers.getRegistration("/");
+  if (registration) {
+    const { installing, waiting, active } = registration;
+    // It loads no more files.
+    installing?.postMessage("forget");
+    await settled(installing ?? waiting ?? active);
+    await registration.unregister();
+  }
   for (const name of await caches.keys()) if (name.startsWith("talkback-page-")) await caches.delete(name);
 };

@@ -41,11 +41,15 @@ const complete = async (path, cache) => {
 // Files that the page has loaded are in the browser's cache, for a year: also one that the server had not whole then.
 const load = (path) => complete(path, "default").catch(() => complete(path, "reload"));
 
+// A page forgets everything while this worker is installed.
+let isForgotten = false;
+
 const install = async () => {
   const cache = await caches.open(CACHE);
   try {
     // One after the other: pages come first.
     for (const path of [PAGE, ...Object.keys(FILES)]) {
+      if (isForgotten) throw new Error("this browser is to forget the page");
       const kept = path === PAGE ? undefined : await match(path);
       await cache.put(path, kept ?? (await load(path)));
     }
@@ -102,8 +106,12 @@ addEventListener("fetch", (event) => {
   }
 });
 
-// A page asks for the build of this worker when it has started.
+// A page asks for the build of this worker when it has started, or, while it is installed, that it is not, see offline.js.
 addEventListener("message", (event) => {
+  if (event.data === "forget") {
+    isForgotten = true;
+    return;
+  }
   event.ports[0].postMessage(BUILD);
   event.waitUntil(removeUnused());
 });

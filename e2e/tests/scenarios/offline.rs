@@ -302,6 +302,74 @@ fn forgetting_everything_removes_the_worker_and_its_files() {
 }
 
 #[test]
+fn a_page_whose_worker_another_tab_forgets_before_it_is_active_opens_its_other_view() {
+    in_every_browser(async |stage| {
+        // Each lasts for some seconds, in which the other tab forgets everything.
+        let long = [
+            (
+                "installing",
+                "const { put } = Cache.prototype;
+                 Cache.prototype.put = function (...entry) {
+                     return new Promise(done => setTimeout(done, 1000)).then(() => put.apply(this, entry));
+                 };",
+            ),
+            (
+                "activating",
+                "addEventListener('activate', event => event.waitUntil(new Promise(done => setTimeout(done, 2000))));",
+            ),
+        ];
+        for (state, script) in long {
+            let folder = copy_of_page()?;
+            let worker = folder.path().join("sw.js");
+            let text = fs::read_to_string(&worker)?;
+            fs::write(&worker, [script, &text].concat())?;
+            // The other tab has no worker of its own, which it would register later.
+            let index = folder.path().join("index.html");
+            let html = fs::read_to_string(&index)?;
+            let none = "<head><script>
+                if (location.pathname === '/' && navigator.serviceWorker) {
+                    ServiceWorkerContainer.prototype.register = () => new Promise(() => {});
+                }
+                </script>";
+            fs::write(&index, html.replacen("<head>", none, 1))?;
+            let server = stage.server_of(folder.path()).await?;
+            let (page, other) = (&stage.page, stage.page.new_tab().await?);
+            other.open(&server.http("/"), "connect_websocket").await?;
+            if other.execute("return !navigator.serviceWorker;", vec![]).await? == true {
+                return Ok(());
+            }
+            page.open(&server.http("/chat/lobby"), "chat_join").await?;
+            // In one script: the state may last no longer than the driver needs for another one.
+            let forget = "
+                const [state] = arguments;
+                return (async () => {
+                    for (const end = Date.now() + 15_000; Date.now() < end; await new Promise(done => setTimeout(done))) {
+                        const { installing, waiting, active } = await navigator.serviceWorker.getRegistration('/') ?? {};
+                        if ((installing ?? waiting ?? active)?.state !== state) continue;
+                        dispatchEvent(new Event('talkback:forget'));
+                        return true;
+                    }
+                    return false;
+                })();";
+            let is_forgotten = other.execute(forget, vec![state.into()]).await?;
+            assert_eq!(is_forgotten, true, "the worker was {state}");
+            other.wait_answer("return history.state;", "forgotten").await?;
+            other.wait_shown("connect_websocket").await?;
+            other
+                .wait_value(
+                    format!("worker and files are gone, which was {state}"),
+                    async || kept(&other).await,
+                    |kept| *kept == (vec![], 0),
+                )
+                .await?;
+            page.click("nav_workbench").await?;
+            page.wait_shown("connect_websocket").await?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
 fn a_development_build_has_no_worker_and_removes_that_of_a_release_build() {
     in_every_browser(async |stage| {
         let Some((folder, _server)) = open_copy(stage).await? else {
