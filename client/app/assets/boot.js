@@ -118,6 +118,8 @@
       if (times > 1) setTimeout(keepTrying, RETRY_MS, times - 1);
     });
 
+  // A binary is started without its rest after so long: another build than the worker's may be on a slow network.
+  const REST_MS = 2000;
   const load = async (view) => {
     const [glue, wasm] = files[view];
     // Both at once. A promise without a handler would be reported as an error of its own.
@@ -126,6 +128,9 @@
     const { default: start, loadRest } = await import(glue);
     await parsed;
     await style(view);
+    // WebKit asks no service worker for a request that is waited for: where the page may be open without its server, all of the binary is
+    // there before it is started.
+    if (first) await Promise.race([loadRest?.(), new Promise((resolve) => setTimeout(resolve, REST_MS))]);
     await start({ module_or_path: bytes });
     // The browser has all files already, or the user has changed the view.
     const atOnce = first || idle;

@@ -9,6 +9,8 @@ const REST_TEXTS = {
   "zh-CN": ["页面的一部分无法加载。要重试吗？", "页面的一部分无法加载，页面已停止运行。", "重新加载"],
 };
 let rest;
+// It has come. It becomes a part of the binary at once, or when it is needed if the binary was not started yet.
+let restModule;
 // What the browser calls while the binary waits. Firefox goes on with events during a request that is waited for, and a binary cannot be
 // entered in the middle of an update. undefined while nothing waits.
 let delayed;
@@ -25,19 +27,24 @@ function linkRest(module) {
   wasm.$r.value = 1;
 }
 
-// Fetches it, without waiting.
+// Fetches it. The answer comes when it is there or could not be loaded.
 export function loadRest() {
   rest ??= WebAssembly.compileStreaming(fetch("/REST", { credentials: "same-origin", priority: "low" }))
-    .then(linkRest)
+    .then((module) => {
+      restModule = module;
+      if (wasm) linkRest(module);
+    })
     .catch((error) => {
       console.warn(error);
       setTimeout(() => (rest = undefined), REST_PAUSE_MS);
     });
+  return rest;
 }
 
 // The binary calls a function of the rest, and the rest is not there: all waits for it. The user decides whether to go on trying, because a
 // binary that is stopped in the middle cannot go on later.
 function loadRestNow() {
+  if (restModule) return linkRest(restModule);
   delayed = [];
   const texts = REST_TEXTS[document.documentElement.lang] ?? REST_TEXTS.en;
   do {
