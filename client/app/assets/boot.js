@@ -130,7 +130,7 @@
     await style(view);
     // WebKit asks no service worker for a request that is waited for: where the page may be open without its server, all of the binary is
     // there before it is started.
-    if (first) await Promise.race([loadRest?.(), new Promise((resolve) => setTimeout(resolve, REST_MS))]);
+    if (workers?.controller) await Promise.race([loadRest?.(), new Promise((resolve) => setTimeout(resolve, REST_MS))]);
     await start({ module_or_path: bytes });
     // The browser has all files already, or the user has changed the view.
     const atOnce = first || idle;
