@@ -76,6 +76,8 @@ pub enum Rooms {
     OnePerThousand,
     /// One room for all sessions, each as another user.
     One,
+    /// One room per so many sessions, each as another user.
+    Per(usize),
 }
 
 const MEMBERS_PER_ROOM: usize = 1000;
@@ -87,13 +89,14 @@ impl Rooms {
         match self {
             Self::OnePerThousand => format!("bench{}", index / MEMBERS_PER_ROOM),
             Self::One => String::from("bench"),
+            Self::Per(sessions) => format!("bench{}", index / sessions),
         }
     }
 
     fn user(self, index: usize) -> String {
         match self {
             Self::OnePerThousand => String::from("bench"),
-            Self::One => format!("user{index}"),
+            Self::One | Self::Per(_) => format!("user{index}"),
         }
     }
 }
@@ -104,6 +107,8 @@ const PRESENCE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Open connections with the same expected messages.
 pub struct Clients {
+    /// The number of the first session.
+    first: usize,
     epoll: OwnedFd,
     connections: Vec<Connection>,
     expected: Expected,
@@ -159,7 +164,23 @@ impl Clients {
     /// # Errors
     /// When a connection or its handshake fails.
     pub fn connect(target: &Target, count: usize, source: Ipv4Addr, expected: Expected) -> Result<Self> {
+        Self::connect_from(target, 0, count, source, expected)
+    }
+
+    /// Like [`Clients::connect`], with sessions that are counted from `first`: sessions of other [`Clients`] in the same
+    /// rooms have other keys and users.
+    ///
+    /// # Errors
+    /// When a connection or its handshake fails.
+    pub fn connect_from(
+        target: &Target,
+        first: usize,
+        count: usize,
+        source: Ipv4Addr,
+        expected: Expected,
+    ) -> Result<Self> {
         let mut clients = Self {
+            first,
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             connections: Vec::with_capacity(count),
             expected,
@@ -255,7 +276,7 @@ impl Clients {
                 ensure!(messages == 0, "a message came before any was sent");
             }
             if target.is_session() {
-                stream.write_all(&self.expected.greeting(index))?;
+                stream.write_all(&self.expected.greeting(self.first + index))?;
                 let is_member = matches!(self.expected, Expected::Messages { .. });
                 await_welcome(&mut stream, &mut incoming, &self.expected, is_member)
                     .context("the session was not opened")?;

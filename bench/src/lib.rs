@@ -11,6 +11,8 @@
 //! - [`contenders`]: the servers, and how each is started;
 //! - [`suite`]: loads in interleaved rounds, and [`results`]: the costs, and how certain they are;
 //! - [`report`] and [`plot`]: the texts of docs/bench.md and docs/bench.svg;
+//! - [`engines`]: the engines, and Django Channels beside them, for the second part of docs/bench.md;
+//! - [`scaling`]: what many servers hold, by a model and a simulation, for docs/scaling.md;
 //! - [`attack`]: attacks on the server, and their effect on legitimate clients, for docs/attacks.md;
 //! - [`reference`](mod@reference): shared code of the reference servers in `src/bin`.
 //!
@@ -22,6 +24,7 @@ compile_error!("talkback-bench reads /proc and uses epoll: it runs on Linux only
 pub mod attack;
 pub mod clients;
 pub mod contenders;
+pub mod engines;
 pub mod frame;
 pub mod hold;
 pub mod load;
@@ -30,5 +33,6 @@ pub mod process;
 pub mod reference;
 pub mod report;
 pub mod results;
+pub mod scaling;
 pub mod session;
 pub mod suite;

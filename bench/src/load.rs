@@ -62,19 +62,21 @@ impl Echo {
         })
     }
 
-    /// Connects `sessions` clients, each of which keeps `in_flight` messages of `size` bytes in flight to a room of its
-    /// own.
+    /// Connects `sessions` clients, each of which keeps `in_flight` messages of `size` bytes in flight. They share
+    /// `rooms` rooms; if there are more rooms than sessions, each session has a part of them and publishes to one
+    /// after the other.
     ///
     /// # Errors
     /// When a connection fails.
-    pub fn appending(target: &Target, sessions: usize, in_flight: u64, size: usize) -> Result<Self> {
+    pub fn appending(target: &Target, sessions: usize, rooms: usize, in_flight: u64, size: usize) -> Result<Self> {
         let clients = Clients::connect(target, sessions, Ipv4Addr::LOCALHOST, Expected::Acks)?;
         Ok(Self {
             clients,
             in_flight,
             sender: Sender::Appends {
                 text: frame::text(size - QUOTES),
-                next: vec![1; sessions],
+                rooms,
+                sent: vec![0; sessions],
             },
         })
     }
@@ -133,8 +135,8 @@ enum Sender {
     Copies(Burst),
     /// Numbered messages to the room of all members, each in a frame of its own.
     Session { text: String, next: u64 },
-    /// Numbered messages of each client to a room of its own, as the lines of one frame.
-    Appends { text: String, next: Vec<u64> },
+    /// Numbered messages of each client to its rooms, as the lines of one frame.
+    Appends { text: String, rooms: usize, sent: Vec<u64> },
 }
 
 impl Sender {
@@ -148,14 +150,22 @@ impl Sender {
                 let frames: Vec<_> = seqs.map(|seq| session::publish(&room, seq, text)).collect();
                 clients.send(client, &frames.concat())
             }
-            Self::Appends { text, next } => {
-                let next = &mut next[client];
-                let seqs = *next..*next + count;
-                *next += count;
-                clients.send(client, &session::publish_all(&format!("bench{client}"), seqs, text))
+            Self::Appends { text, rooms, sent } => {
+                let (sessions, sent) = (sent.len(), &mut sent[client]);
+                let messages = (*sent..*sent + count).map(|message| appended(client, message, sessions, *rooms));
+                let frame = session::publish_all(messages, text);
+                *sent += count;
+                clients.send(client, &frame)
             }
         }
     }
+}
+
+/// The room of a message of a client, counted from 0, and its number there.
+fn appended(client: usize, message: u64, sessions: usize, rooms: usize) -> (String, u64) {
+    let own = (rooms / sessions).max(1) as u64;
+    let room = (client as u64 + sessions as u64 * (message % own)) % rooms as u64;
+    (format!("bench{room}"), message / own + 1)
 }
 
 impl FanOut {
@@ -188,6 +198,21 @@ impl FanOut {
                 Expected::Copies(expected),
             )
         };
+        Self::start(target, members, in_flight, sender, expected)
+    }
+
+    /// Connects `members` clients to one room that sends each text of a member to all of them as it is. The first
+    /// member sends bursts of `in_flight` copies of `text`.
+    ///
+    /// # Errors
+    /// Like [`FanOut::connect`].
+    pub fn of_text(target: &Target, members: usize, in_flight: u64, text: &str) -> Result<Self> {
+        let sender = Sender::Copies(Burst::new(text, in_flight)?);
+        let expected = Expected::Copies(frame::server_text(text));
+        Self::start(target, members, in_flight, sender, expected)
+    }
+
+    fn start(target: &Target, members: usize, in_flight: u64, sender: Sender, expected: Expected) -> Result<Self> {
         let clients = Clients::connect(target, members, Ipv4Addr::LOCALHOST, expected)?;
         let mut fan_out = Self {
             clients,
@@ -310,5 +335,19 @@ impl Burst {
 
     fn frames(&self, count: u64) -> Result<&[u8]> {
         Ok(&self.bytes[..usize::try_from(count)? * self.frame_length])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_share_few_rooms_and_have_parts_of_many() {
+        assert_eq!(appended(5, 7, 64, 1), ("bench0".to_owned(), 8));
+        assert_eq!(appended(65, 7, 128, 64), ("bench1".to_owned(), 8));
+        let rooms: Vec<_> = (0..4).map(|message| appended(1, message, 2, 6)).collect();
+        let room = |number| format!("bench{number}");
+        assert_eq!(rooms, [(room(1), 1), (room(3), 1), (room(5), 1), (room(1), 2)]);
     }
 }

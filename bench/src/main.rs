@@ -1,6 +1,12 @@
 //! Measures the servers and writes the report; started by `cargo xtask bench` and `cargo xtask attack`.
 
-use std::{fs, net::SocketAddrV4, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    fs,
+    net::SocketAddrV4,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
@@ -8,10 +14,12 @@ use talkback_bench::{
     attack::{self, AttackArgs, AttackerArgs, LegitimateClientsArgs},
     clients::Target,
     contenders::{Others, Programs},
+    engines::{self, EnginesArgs, figures::Figures},
     hold::{self, HoldArgs},
     load::{Echo, FanOut, Load},
     plot, report,
     results::Cost,
+    scaling::page::tables,
     suite::{self, HELD, Plan},
 };
 
@@ -26,6 +34,12 @@ struct Arguments {
 enum Command {
     /// Measure all servers and write bench.md and bench.svg
     Run(RunArgs),
+    /// Measure the engines and Django Channels, and write the figures
+    Engines(EnginesArgs),
+    /// Write the part of bench.md that has the figures of the engines
+    EnginesPage(EnginesPageArgs),
+    /// Print the tables of docs/scaling.md and docs/operations.md as JSON: by document and name
+    Scaling(ScalingArgs),
     /// Measure all servers under some of the loads and print the medians
     Compare(CompareArgs),
     /// Keep a running server busy while a profiler observes it
@@ -58,6 +72,20 @@ struct RunArgs {
     /// The duration of a measurement, in seconds
     #[arg(long, default_value_t = 1.5)]
     seconds: f64,
+}
+
+#[derive(Args, Debug)]
+struct EnginesPageArgs {
+    /// The folder with engines.json and bench.md
+    #[arg(long, value_name = "FOLDER")]
+    out: PathBuf,
+}
+
+#[derive(Args, Debug)]
+struct ScalingArgs {
+    /// The figures of the engines
+    #[arg(long, value_name = "FILE")]
+    figures: PathBuf,
 }
 
 #[derive(Args, Debug)]
@@ -120,6 +148,9 @@ fn main() -> ExitCode {
 fn execute(command: Command) -> Result<()> {
     match command {
         Command::Run(arguments) => run(arguments),
+        Command::Engines(arguments) => engines::run(&arguments),
+        Command::EnginesPage(arguments) => engines_page(&arguments.out),
+        Command::Scaling(arguments) => scaling(&arguments.figures),
         Command::Compare(arguments) => compare(arguments),
         Command::Load(arguments) => load(arguments),
         Command::Hold(arguments) => hold::run(&arguments),
@@ -142,6 +173,32 @@ fn run(arguments: RunArgs) -> Result<()> {
     fs::write(arguments.out.join("bench.svg"), plot::svg(&results)?)?;
     fs::write(&page, report::markdown(&results, &machine))?;
     println!("wrote {}", page.display());
+    if arguments.out.join(ENGINES).exists() {
+        engines_page(&arguments.out)?;
+    }
+    Ok(())
+}
+
+/// The figures of the engines, in the folder of bench.md.
+const ENGINES: &str = "engines.json";
+
+fn engines_page(folder: &Path) -> Result<()> {
+    let (figures, page) = (folder.join(ENGINES), folder.join("bench.md"));
+    let figures = read_figures(&figures)?;
+    let document = fs::read_to_string(&page).with_context(|| format!("cannot read {}", page.display()))?;
+    fs::write(&page, engines::page::with_engines(&document, &figures)?)?;
+    println!("wrote the engines into {}", page.display());
+    Ok(())
+}
+
+fn read_figures(path: &Path) -> Result<Figures> {
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Figures::read(&text)
+}
+
+fn scaling(figures: &Path) -> Result<()> {
+    let tables = tables(&read_figures(figures)?)?;
+    println!("{}", serde_json::to_string(&tables)?);
     Ok(())
 }
 

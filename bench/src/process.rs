@@ -56,6 +56,28 @@ impl Cores {
         })
     }
 
+    /// Calls `start` on the server's core, so that the processes that it starts run there.
+    ///
+    /// # Errors
+    /// When the system refuses, or the error of `start`.
+    pub fn on_server_core<T>(self, start: impl FnOnce() -> Result<T>) -> Result<T> {
+        pin(self.server)?;
+        let started = start();
+        pin(self.clients)?;
+        started
+    }
+
+    /// The same on all cores.
+    ///
+    /// # Errors
+    /// When the system refuses, or the error of `start`.
+    pub fn on_all_cores<T>(self, start: impl FnOnce() -> Result<T>) -> Result<T> {
+        pin(self.all)?;
+        let started = start();
+        pin(self.clients)?;
+        started
+    }
+
     /// Moves the calling thread, and the processes it starts from now on, to the clients' core.
     ///
     /// # Errors
@@ -148,13 +170,7 @@ impl Server {
     }
 
     fn schedstat(&self, field: usize) -> Result<Duration> {
-        let mut nanoseconds = 0;
-        for task in fs::read_dir(format!("/proc/{}/task", self.server.id()))? {
-            let schedstat = fs::read_to_string(task?.path().join("schedstat"))?;
-            let value = schedstat.split_whitespace().nth(field).context("short schedstat")?;
-            nanoseconds += value.parse::<u64>()?;
-        }
-        Ok(Duration::from_nanos(nanoseconds))
+        schedstat(self.server.id(), field)
     }
 
     /// Resident memory of the process in bytes.
@@ -209,6 +225,24 @@ impl Server {
         }
         Ok(last.0)
     }
+}
+
+/// The CPU time so far of all threads of the process with this id, as [`Server::cpu_time`].
+///
+/// # Errors
+/// When the process has ended.
+pub fn cpu_time(process: u32) -> Result<Duration> {
+    schedstat(process, 0)
+}
+
+fn schedstat(process: u32, field: usize) -> Result<Duration> {
+    let mut nanoseconds = 0;
+    for task in fs::read_dir(format!("/proc/{process}/task"))? {
+        let schedstat = fs::read_to_string(task?.path().join("schedstat"))?;
+        let value = schedstat.split_whitespace().nth(field).context("short schedstat")?;
+        nanoseconds += value.parse::<u64>()?;
+    }
+    Ok(Duration::from_nanos(nanoseconds))
 }
 
 /// The sockets at one port, from /proc/net/tcp.

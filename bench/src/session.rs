@@ -1,7 +1,7 @@
 //! The frames that a client of `talkback.v1` sends, and a receiver that checks that every member receives every message
 //! once and in order.
 
-use std::{fmt::Write, ops::Range};
+use std::{collections::HashMap, fmt::Write};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -36,21 +36,22 @@ fn hello_line(number: usize, user: &str) -> String {
 /// A frame with a `publish` of `text` with the number `seq`.
 #[must_use]
 pub fn publish(room: &str, seq: u64, text: &str) -> Vec<u8> {
-    publish_all(room, seq..seq + 1, text)
+    publish_all([(room, seq)], text)
 }
 
-/// One frame with a `publish` of `text` for each of these numbers.
+/// One frame with a `publish` of `text` for each of these rooms and numbers.
 #[must_use]
-pub fn publish_all(room: &str, seqs: Range<u64>, text: &str) -> Vec<u8> {
+pub fn publish_all(messages: impl IntoIterator<Item = (impl AsRef<str>, u64)>, text: &str) -> Vec<u8> {
     let mut lines = String::new();
-    for seq in seqs {
+    for (room, seq) in messages {
         if !lines.is_empty() {
             lines.push('\n');
         }
         // Writing to a string cannot fail.
         let _ = write!(
             lines,
-            "{{\"publish\":{{\"room\":\"{room}\",\"seq\":{seq},\"id\":\"{seq:016x}\",\"body\":\"{text}\"}}}}"
+            "{{\"publish\":{{\"room\":\"{}\",\"seq\":{seq},\"id\":\"{seq:016x}\",\"body\":\"{text}\"}}}}",
+            room.as_ref()
         );
     }
     frame::masked_text(&lines)
@@ -65,6 +66,8 @@ pub struct Incoming {
     last: Option<u64>,
     /// The number of acknowledged messages.
     acked: u64,
+    /// The last acknowledged number in each room: acknowledgements are in order for each room only.
+    acked_in: HashMap<Box<str>, u64>,
     welcome: bool,
     joined: bool,
     /// The last number of users in the room that the server sent; earlier versions of the server send none.
@@ -129,13 +132,7 @@ impl Incoming {
                 self.message(line, text.context("a message came for a session that joined nothing")?)?;
                 messages += 1;
             } else if line.starts_with("{\"ack\":") {
-                let seq = number(line, "\"seq\":")?;
-                ensure!(
-                    seq == self.acked + 1,
-                    "after the acknowledgement of message {} came that of {seq}",
-                    self.acked
-                );
-                self.acked = seq;
+                self.acknowledged(line)?;
             } else if line.starts_with("{\"ping\":") {
                 reply.extend(frame::masked_text("{\"pong\":{}}"));
             } else if line.starts_with("{\"joined\":") {
@@ -150,6 +147,24 @@ impl Incoming {
             }
         }
         Ok(messages)
+    }
+
+    fn acknowledged(&mut self, line: &str) -> Result<()> {
+        let seq = number(line, "\"seq\":")?;
+        let room = line.split_once("\"room\":\"").map(|(_, after)| after);
+        let room = room.and_then(|after| after.split('"').next());
+        let room = room.with_context(|| format!("no room in {line}"))?;
+        let last = match self.acked_in.get_mut(room) {
+            Some(last) => last,
+            None => self.acked_in.entry(room.into()).or_default(),
+        };
+        ensure!(
+            seq == *last + 1,
+            "after the acknowledgement of message {last} came that of {seq}"
+        );
+        *last = seq;
+        self.acked += 1;
+        Ok(())
     }
 
     fn message(&mut self, line: &str, text: &str) -> Result<()> {
@@ -251,5 +266,8 @@ mod tests {
         assert!(accept(&[ack(1), ack(3)]).is_err(), "one is missing");
         assert!(accept(&[ack(1), ack(1)]).is_err(), "one is doubled");
         assert!(accept(&[message(1, "hi")]).is_err(), "nothing was joined");
+        let other = ack(1).replace("bench", "other");
+        assert_eq!(accept(&[ack(1), other.clone(), ack(2)]).unwrap(), 3, "two rooms");
+        assert!(accept(&[ack(1), other.clone(), other]).is_err(), "one is doubled");
     }
 }

@@ -347,6 +347,7 @@ fn once(
         } => Box::new(Echo::appending(
             &target,
             sessions.min(plan.max_members),
+            sessions.min(plan.max_members),
             in_flight,
             size,
         )?),
@@ -395,7 +396,7 @@ fn joins(server: &Server, target: &Target, users: usize, joins: usize) -> Result
 }
 
 #[expect(clippy::cast_precision_loss, reason = "what is counted is far below 2^52")]
-fn microseconds_each(time: Duration, count: u64) -> f64 {
+pub(crate) fn microseconds_each(time: Duration, count: u64) -> f64 {
     time.as_secs_f64() * 1e6 / count as f64
 }
 

@@ -1,7 +1,8 @@
 //! Measures the sqlite engine: how many messages a second are acknowledged, what they cost the thread that writes, how
 //! long an ack takes, and how long a server takes to open a large log.
 //!
-//! `cargo run --release -p talkback-server --example durable`. It writes to a directory of its own under `TMPDIR`.
+//! `cargo run --release -p talkback-server --example durable`. It writes to a directory of its own under `TMPDIR`. With
+//! `--figures` it prints what the thread that writes costs, and the bare loop, each as a name and a number.
 
 use std::{
     path::Path,
@@ -16,6 +17,9 @@ use talkback_server::engine::{Append, AppendOutcome, Engine, Memory, MemoryOptio
 /// How many messages of each session are not answered.
 const IN_FLIGHT: usize = 128;
 const MEASURED: Duration = Duration::from_secs(5);
+/// The measurements of a run with `--figures`.
+const ROUNDS: usize = 5;
+const MEASURED_EACH: Duration = Duration::from_secs(1);
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -24,15 +28,28 @@ fn main() {
         .build()
         .unwrap();
     let directory = tempfile::tempdir().unwrap();
+    if std::env::args().any(|argument| argument == "--figures") {
+        for round in 0..ROUNDS {
+            for sessions in [8, 64, 512] {
+                let at = |name| directory.path().join(format!("{name}-{sessions}-{round}.db"));
+                let measured = runtime.block_on(throughput(&at("log"), sessions, 100, MEASURED_EACH));
+                let bare = bare_loop(&at("bare"), sessions, 100, measured.group, MEASURED_EACH);
+                println!("sqlite-{sessions}-engine {}", measured.writer_us);
+                println!("sqlite-{sessions}-bare {bare}");
+            }
+        }
+        return;
+    }
     println!("sessions  bytes  acks/s  messages/commit  writer us/message  bare loop us/message  ratio");
     for (sessions, bytes) in [(64, 100), (8, 100), (512, 100)] {
         let path = directory.path().join(format!("log-{sessions}.db"));
-        let measured = runtime.block_on(throughput(&path, sessions, bytes));
+        let measured = runtime.block_on(throughput(&path, sessions, bytes, MEASURED));
         let bare = bare_loop(
             &directory.path().join(format!("bare-{sessions}.db")),
             sessions,
             bytes,
             measured.group,
+            MEASURED,
         );
         println!(
             "{sessions:>8}  {bytes:>5}  {:>6.0}  {:>15}  {:>17.2}  {:>20.2}  {:>5.2}",
@@ -104,9 +121,9 @@ struct Measured {
     writer_us: f64,
 }
 
-async fn throughput(path: &Path, sessions: u64, bytes: usize) -> Measured {
+async fn throughput(path: &Path, sessions: u64, bytes: usize, duration: Duration) -> Measured {
     let engine: Arc<dyn Engine> = Arc::new(Sqlite::open(SqliteOptions::new(path)).unwrap());
-    let end = Instant::now() + MEASURED;
+    let end = Instant::now() + duration;
     let (start, cpu) = (Instant::now(), cpu_of("log-writer"));
     let tasks = (0..sessions).map(|session| {
         let engine = Arc::clone(&engine);
@@ -141,7 +158,7 @@ async fn throughput(path: &Path, sessions: u64, bytes: usize) -> Measured {
 }
 
 /// The same statements in groups of the same size, without anything else. CPU time of a message.
-fn bare_loop(path: &Path, sessions: u64, bytes: usize, group: u64) -> f64 {
+fn bare_loop(path: &Path, sessions: u64, bytes: usize, group: u64, duration: Duration) -> f64 {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -162,7 +179,7 @@ fn bare_loop(path: &Path, sessions: u64, bytes: usize, group: u64) -> f64 {
         }
         let body = format!("\"{}\"", "x".repeat(bytes - 2));
         let (mut offset, mut messages) = (0_i64, 0_u64);
-        let (end, cpu) = (Instant::now() + MEASURED, cpu_of("bare-loop"));
+        let (end, cpu) = (Instant::now() + duration, cpu_of("bare-loop"));
         while Instant::now() < end {
             let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).unwrap();
             for _ in 0..group {

@@ -71,6 +71,12 @@ impl Redis {
         format!("unix://{}", self.directory.path().join("socket").display())
     }
 
+    /// Its process ID.
+    #[must_use]
+    pub fn process_id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// The folder with its files: `dump.rdb`, `appendonlydir`.
     #[must_use]
     pub fn directory(&self) -> &Path {

@@ -1,9 +1,10 @@
 //! `cargo xtask bench`: builds Talkback's server and the servers it is compared with, measures them, writes the report.
 
-use crate::{browsers, page, run};
+use crate::{browsers, debian, page, run, tools};
 use anyhow::Context;
 use serde_json::Value;
 use std::{
+    collections::BTreeMap,
     ffi::OsString,
     fs,
     path::{Path, PathBuf},
@@ -15,6 +16,13 @@ pub(crate) struct BenchArgs {
     /// Measure the page in Chromium instead, and write its tables in docs/browser.md: about 10 minutes
     #[arg(long, conflicts_with_all = ["seconds", "before", "quick"])]
     page: bool,
+    /// Measure the engines and Django Channels instead, and write docs/engines.json and their part of docs/bench.md: about 9
+    /// minutes with 5 rounds
+    #[arg(long, conflicts_with_all = ["page", "before"])]
+    engines: bool,
+    /// With --engines: only the measurements whose name contains this, such as `redis: acks`; may be repeated
+    #[arg(long, value_name = "NAME", requires = "engines")]
+    only: Vec<String>,
     /// Everything once and briefly, written to target/: shows that the bench works, not how fast the servers are
     #[arg(long)]
     quick: bool,
@@ -35,6 +43,9 @@ pub(crate) struct BenchArgs {
 pub(crate) fn run(arguments: &BenchArgs) -> anyhow::Result<()> {
     if arguments.page {
         return measure_page(arguments.rounds.unwrap_or(5));
+    }
+    if arguments.engines {
+        return measure_engines(arguments);
     }
     let profile = if arguments.quick { "dev" } else { "release" };
     let packages = ["--package", "talkback-server", "--package", "talkback-bench"];
@@ -69,6 +80,73 @@ pub(crate) fn run(arguments: &BenchArgs) -> anyhow::Result<()> {
     run::succeed(&mut bench)
 }
 
+/// The Python with Django Channels, in a folder of its own.
+const PYTHON: &str = "target/channels";
+/// The packages of the chat with Channels: their versions are in Cargo.toml.
+const CHANNELS: [&str; 5] = ["channels", "channels_redis", "uvicorn", "uvloop", "websockets"];
+
+fn measure_engines(arguments: &BenchArgs) -> anyhow::Result<()> {
+    debian::set_up(&[debian::REDIS])?;
+    let python = channels()?;
+    let build = |programs: &[&str]| run::succeed(run::cargo().args(["build", "--release", "--package"]).args(programs));
+    build(&["talkback-server", "--bins", "--examples"])?;
+    build(&["talkback-bench", "--bins"])?;
+    let release = run::target().join("release");
+    let program = release.join("talkback-bench");
+    let (out, figures) = if arguments.quick {
+        (run::target().join("bench"), run::target().join("bench/engines.json"))
+    } else {
+        (PathBuf::from("docs"), PathBuf::from("docs/engines.json"))
+    };
+    fs::create_dir_all(&out)?;
+    let mut bench = Command::new(&program);
+    bench.arg("engines").arg("--figures").arg(&figures);
+    bench.arg("--examples").arg(release.join("examples"));
+    if let Some(python) = python {
+        bench.arg("--python").arg(python);
+    }
+    if arguments.quick {
+        bench.args(["--quick", "--rounds", "1"]);
+    }
+    for (option, value) in [
+        ("--rounds", arguments.rounds.map(|rounds| rounds.to_string())),
+        ("--seconds", arguments.seconds.map(|seconds| seconds.to_string())),
+    ] {
+        bench.args(value.into_iter().flat_map(|value| [option.to_owned(), value]));
+    }
+    bench.args(arguments.only.iter().flat_map(|name| ["--only", name]));
+    run::succeed(&mut bench)?;
+    if arguments.quick {
+        fs::copy("docs/bench.md", out.join("bench.md"))?;
+    }
+    run::succeed(Command::new(&program).arg("engines-page").arg("--out").arg(&out))
+}
+
+/// Installs Django Channels in a virtual environment unless it is there; `None` where no Python is.
+fn channels() -> anyhow::Result<Option<PathBuf>> {
+    let folder = std::path::absolute(PYTHON)?;
+    let (python, installed) = (folder.join("bin/python"), folder.join("installed"));
+    let packages = CHANNELS.map(|name| Ok(format!("{name}=={}", tools::pinned(name)?)));
+    let packages = packages.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
+    if python.exists() && fs::read_to_string(&installed).is_ok_and(|names| names == packages.join(" ")) {
+        return Ok(Some(python));
+    }
+    if which::which("python3").is_err() {
+        eprintln!("xtask: there is no python3: Django Channels is left out of the comparison");
+        return Ok(None);
+    }
+    eprintln!(
+        "xtask: installing {}: half a minute, only this once",
+        packages.join(", ")
+    );
+    run::succeed(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))
+        .context("Python 3 with venv is needed; on Debian: apt-get install python3-venv")?;
+    let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+    run::succeed(Command::new(&python).args(install).args(&packages))?;
+    fs::write(installed, packages.join(" "))?;
+    Ok(Some(python))
+}
+
 /// What a page costs. Each table stands after a comment with the command that writes it.
 const PAGE_DOCUMENT: &str = "docs/browser.md";
 
@@ -98,14 +176,23 @@ fn measure_page(rounds: usize) -> anyhow::Result<()> {
     for name in ["page", "kept"] {
         let rows = fs::read_to_string(figures.join(format!("{name}.md")))?;
         write_table(
+            PAGE_DOCUMENT,
             &format!("cargo xtask bench --page: {name}"),
             &format!("{PAGE_HEAD}{rows}"),
         )?;
     }
     let rows = measure_client("the_cost_of_a_message", &server)?;
-    write_table("cargo xtask bench --page: peers", &format!("{PEERS_HEAD}{rows}"))?;
+    write_table(
+        PAGE_DOCUMENT,
+        "cargo xtask bench --page: peers",
+        &format!("{PEERS_HEAD}{rows}"),
+    )?;
     let rows = measure_client("a_burst_of_a_room", &server)?;
-    write_table("cargo xtask bench --page: burst", &format!("{BURST_HEAD}{rows}"))
+    write_table(
+        PAGE_DOCUMENT,
+        "cargo xtask bench --page: burst",
+        &format!("{BURST_HEAD}{rows}"),
+    )
 }
 
 /// Runs one measurement of the client crate in Chromium. Returns the rows of its table, which it writes to the console.
@@ -140,23 +227,52 @@ fn measure_client(test: &str, server: &Path) -> anyhow::Result<String> {
     Ok(rows)
 }
 
-/// Writes a table of [`PAGE_DOCUMENT`] in place of the one after this comment.
+/// Writes a table of a document in place of the one after this comment.
 ///
 /// # Errors
 /// The document has no such comment.
-pub(crate) fn write_table(comment: &str, table: &str) -> anyhow::Result<()> {
-    let document = fs::read_to_string(PAGE_DOCUMENT)?;
+pub(crate) fn write_table(document: &str, comment: &str, table: &str) -> anyhow::Result<()> {
+    let text = fs::read_to_string(document)?;
     let start = format!("<!-- {comment} -->\n");
-    let (before, rest) = document
+    let (before, rest) = text
         .split_once(&start)
-        .with_context(|| format!("{PAGE_DOCUMENT} has no {start}"))?;
+        .with_context(|| format!("{document} has no {start}"))?;
     let (_, after) = rest
         .split_once("<!-- end -->")
-        .with_context(|| format!("{PAGE_DOCUMENT} has no end of {start}"))?;
+        .with_context(|| format!("{document} has no end of {start}"))?;
     Ok(fs::write(
-        PAGE_DOCUMENT,
+        document,
         format!("{before}{start}{table}<!-- end -->{after}"),
     )?)
+}
+
+/// Writes the tables of docs/scaling.md and docs/operations.md from docs/engines.json.
+///
+/// # Errors
+/// The figures are missing, or a document has no place for a table.
+pub(crate) fn scale() -> anyhow::Result<()> {
+    // Optimised: it simulates hundreds of thousands of clients.
+    run::succeed(run::cargo().args([
+        "build",
+        "--release",
+        "--package",
+        "talkback-bench",
+        "--bin",
+        "talkback-bench",
+    ]))?;
+    let output = Command::new(run::target().join("release/talkback-bench"))
+        .args(["scaling", "--figures", "docs/engines.json"])
+        .stderr(Stdio::inherit())
+        .output()?;
+    anyhow::ensure!(output.status.success(), "the tables could not be made");
+    let tables: BTreeMap<String, BTreeMap<String, String>> = serde_json::from_slice(&output.stdout)?;
+    for (document, tables) in &tables {
+        for (name, table) in tables {
+            write_table(document, &format!("cargo xtask scaling: {name}"), table)?;
+        }
+        println!("wrote the tables of {document}");
+    }
+    Ok(())
 }
 
 struct Workspace {

@@ -91,7 +91,7 @@ pub(crate) fn run(arguments: &LighthouseArgs) -> anyhow::Result<()> {
     }
     println!("{table}");
     if arguments.write {
-        bench::write_table("cargo xtask lighthouse --write", &table)?;
+        bench::write_table("docs/browser.md", "cargo xtask lighthouse --write", &table)?;
     }
     if !trouble.is_empty() {
         bail!("{}; the reports are in {FOLDER}", trouble.join("; "));

@@ -7,7 +7,7 @@
 //! - [`soak`]: random faults against the session, as many as given;
 //! - [`mutants`]: changes of the code, one at a time, each of which a test must notice;
 //! - [`recordings`]: what both halves of the session say to each other, as one number;
-//! - [`mod@bench`]: the server next to others, as docs/bench.md;
+//! - [`mod@bench`]: the server next to others, as docs/bench.md, and what many servers hold, as docs/scaling.md;
 //! - [`attack`]: what attacks on the server do to other clients, as docs/attacks.md;
 //! - [`lighthouse`]: Lighthouse's scores of the page, as in docs/browser.md;
 //! - [`pictures`]: the pictures of the page in docs/pictures;
@@ -69,6 +69,8 @@ enum Command {
     Recordings,
     /// Measure the server next to other servers and write docs/bench.md
     Bench(bench::BenchArgs),
+    /// Write the tables of docs/scaling.md and docs/operations.md from the figures of `bench --engines`, with its simulation
+    Scaling,
     /// Measure what a browser loads: frontends with parts of the client crate, the page, other clients. Write docs/sizes.md,
     /// and fail when something is larger than its budget
     Sizes(sizes::SizesArgs),
@@ -106,6 +108,7 @@ fn carry_out(command: Command) -> anyhow::Result<()> {
         Command::Mutants(arguments) => mutants::run(&arguments),
         Command::Recordings => recordings::run(),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Scaling => bench::scale(),
         Command::Sizes(arguments) => sizes::run(&arguments),
         Command::Lighthouse(arguments) => lighthouse::run(&arguments),
         Command::Pictures => pictures::run(),

@@ -265,17 +265,22 @@ impl Room {
         })
     }
 
-    /// Passes committed messages to the watchers, in a task of the runtime.
-    pub(super) fn deliver(self: &Arc<Self>, messages: impl Iterator<Item = (Arc<Message>, usize)>, runtime: &Handle) {
+    /// Passes committed messages to the watchers, in a task of the runtime. Returns them if there is no watcher.
+    pub(super) fn deliver(
+        self: &Arc<Self>,
+        messages: Vec<(Arc<Message>, usize)>,
+        runtime: &Handle,
+    ) -> Option<Vec<(Arc<Message>, usize)>> {
         let mut state = self.state.lock();
         if state.watchers.is_empty() && !state.is_delivering {
-            return;
+            return Some(messages);
         }
         for (message, bytes) in messages {
             state.queue_bytes += bytes;
             state.queue.push_back(Event::Message(message, bytes));
         }
         self.start_delivery(&mut state, runtime);
+        None
     }
 
     fn start_delivery(self: &Arc<Self>, state: &mut RoomState, runtime: &Handle) {

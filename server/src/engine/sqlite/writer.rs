@@ -157,6 +157,8 @@ struct Log {
     requests: Option<usize>,
     /// For its watchers.
     room: Option<Arc<Room>>,
+    /// The transaction changes it.
+    is_dirty: bool,
     /// The transaction begins another epoch, before what it adds.
     is_restarted: bool,
     /// What the transaction adds.
@@ -178,6 +180,8 @@ struct State {
     dirty_clients: Vec<(i64, ClientKey)>,
     dirty_logs: HashSet<RoomName>,
     removed: Vec<(RoomName, usize, Epoch)>,
+    /// Messages of rooms without watchers, to be freed by another thread.
+    undelivered: Vec<Vec<(Arc<Message>, usize)>>,
     new_rooms: NewRoomLimit,
     ledger: Ledger,
     origins: HashMap<(i64, ClientKey), Origin>,
@@ -300,7 +304,7 @@ impl Writer {
     }
 
     /// Gives the answers in a task of the runtime, because each may wake another one.
-    fn give(&self, mut answers: Vec<Answered>) {
+    fn give(&mut self, mut answers: Vec<Answered>) {
         let unfinished = |answered: &mut Answered| matches!(answered, Answered::DeletedMessages(_, false));
         for answered in answers.extract_if(.., unfinished) {
             if let Answered::DeletedMessages(deletion, _) = answered
@@ -309,7 +313,8 @@ impl Writer {
                 self.shared.calls.push(Call::DeleteMessages(deletion));
             }
         }
-        if answers.is_empty() {
+        let undelivered = std::mem::take(&mut self.state.undelivered);
+        if answers.is_empty() && undelivered.is_empty() {
             return;
         }
         for answered in &answers {
@@ -318,6 +323,8 @@ impl Writer {
             }
         }
         self.shared.runtime.spawn(async move {
+            // After the answers.
+            let _undelivered = undelivered;
             for answered in answers {
                 match answered {
                     Answered::Append(answer, outcome, permit) => {
@@ -354,6 +361,7 @@ impl State {
             dirty_clients: Vec::new(),
             dirty_logs: HashSet::new(),
             removed: Vec::new(),
+            undelivered: Vec::new(),
             new_rooms: NewRoomLimit::new(log.new_rooms),
             ledger,
             origins: HashMap::new(),
@@ -390,6 +398,7 @@ impl State {
                 oldest: None,
                 requests: None,
                 room: None,
+                is_dirty: false,
                 is_restarted: false,
                 added: Vec::new(),
                 added_bytes: 0,
@@ -442,6 +451,7 @@ impl State {
         }
         for name in self.dirty_logs.drain() {
             let Some(log) = self.logs.get_mut(&name) else { continue };
+            log.is_dirty = false;
             let (rooms, end) = (&self.shared.rooms, log.end.clone());
             let room = if std::mem::take(&mut log.is_restarted) {
                 rooms.restarted(&name, end, &self.shared.runtime)
@@ -449,8 +459,8 @@ impl State {
                 rooms.stored(&name, end)
             };
             if !log.added.is_empty() {
-                room.deliver(log.added.drain(..), &self.shared.runtime);
-                log.added.shrink_to(64);
+                let undelivered = room.deliver(std::mem::take(&mut log.added), &self.shared.runtime);
+                self.undelivered.extend(undelivered);
             }
             log.added_bytes = 0;
             log.room = Some(room);
@@ -479,13 +489,15 @@ impl State {
     ) -> rusqlite::Result<()> {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let now = milliseconds();
+        // Callers count it, too, with each call: so not once for each message.
+        let shared = Arc::clone(&self.shared);
         let mut is_checked = false;
         {
             let mut insert = transaction.prepare_cached(INSERT)?;
             while let Some(call) = calls.pop_front() {
                 match call {
                     Call::Append { append, permit, answer } => {
-                        let added = self.append(&transaction, &mut insert, append, now);
+                        let added = self.append(&shared, &transaction, &mut insert, append, now);
                         match added {
                             Ok(outcome) => answers.push(Answered::Append(answer, outcome, permit)),
                             Err(error) => {
@@ -587,20 +599,24 @@ impl State {
 
     fn append(
         &mut self,
+        shared: &Shared,
         transaction: &Transaction<'_>,
         insert: &mut CachedStatement<'_>,
         append: Append,
         now: Millis,
     ) -> rusqlite::Result<AppendOutcome> {
-        let shared = Arc::clone(&self.shared);
-        if !self.logs.contains_key(&append.room) {
-            let epoch = self.initial_epoch(&append.room);
-            let watched = shared.rooms.get(&append.room);
-            self.logs
-                .insert(append.room.clone(), Log::new(LogEnd::empty(epoch), watched, now));
+        match self.logs.get(&append.room) {
+            Some(log) if log.id.is_some() => return self.append_to(shared, transaction, insert, append, now),
+            Some(_) => {}
+            None => {
+                let epoch = self.initial_epoch(&append.room);
+                let watched = shared.rooms.get(&append.room);
+                self.logs
+                    .insert(append.room.clone(), Log::new(LogEnd::empty(epoch), watched, now));
+            }
         }
         let room = append.room.clone();
-        let outcome = self.append_to(transaction, insert, append, now);
+        let outcome = self.append_to(shared, transaction, insert, append, now);
         // A message that settles nothing makes no room.
         if self.logs.get(&room).is_some_and(|log| log.id.is_none()) {
             self.logs.remove(&room);
@@ -618,6 +634,7 @@ impl State {
 
     fn append_to(
         &mut self,
+        shared: &Shared,
         transaction: &Transaction<'_>,
         insert: &mut CachedStatement<'_>,
         append: Append,
@@ -661,9 +678,9 @@ impl State {
             }
             _ => None,
         };
-        let room = append.room.clone();
-        let result = self.add(transaction, insert, append, client, now)?;
-        if let Some(key) = made
+        let made = made.map(|key| (key, append.room.clone()));
+        let result = self.add(shared, transaction, insert, append, client, now)?;
+        if let Some((key, room)) = made
             && self.log(&room).id.is_none()
         {
             self.new_rooms.give_back(&key);
@@ -676,13 +693,13 @@ impl State {
 
     fn add(
         &mut self,
+        shared: &Shared,
         transaction: &Transaction<'_>,
         insert: &mut CachedStatement<'_>,
         append: Append,
         client: Option<ClientKey>,
         now: Millis,
     ) -> rusqlite::Result<Result<Place, Refusal>> {
-        let shared = Arc::clone(&self.shared);
         let options = &shared.options.log;
         let Append {
             room,
@@ -720,6 +737,7 @@ impl State {
             None => self.make_room(transaction, &room, now)?,
         };
         let log = self.log(&room);
+        let was_dirty;
         let settled = match content {
             Ok((body, weight)) => {
                 let at = now.max(log.at);
@@ -751,8 +769,6 @@ impl State {
                 log.end.head = place.offset;
                 log.at = at;
                 log.bytes += as_u64(weight);
-                self.messages += 1;
-                self.bytes += as_u64(weight);
                 let message = Message {
                     room: room.clone(),
                     offset: place.offset,
@@ -763,17 +779,24 @@ impl State {
                     deleted: false,
                     body,
                 };
-                let log = self.log(&room);
                 log.added_bytes += weight;
                 log.added.push((Arc::new(message), weight));
+                log.used = now;
+                was_dirty = std::mem::replace(&mut log.is_dirty, true);
+                self.messages += 1;
+                self.bytes += as_u64(weight);
                 Ok(place)
             }
-            Err(refusal) => Err(refusal),
+            Err(refusal) => {
+                log.used = now;
+                was_dirty = std::mem::replace(&mut log.is_dirty, true);
+                Err(refusal)
+            }
         };
         self.settle(transaction, &room, room_id, id, client, &settled, now)?;
-        let log = self.log(&room);
-        log.used = now;
-        self.dirty_logs.insert(room);
+        if !was_dirty {
+            self.dirty_logs.insert(room);
+        }
         Ok(settled)
     }
 
@@ -1366,6 +1389,7 @@ impl Log {
             oldest: Some(now),
             requests: Some(0),
             room,
+            is_dirty: false,
             is_restarted: false,
             added: Vec::new(),
             added_bytes: 0,
