@@ -86,6 +86,9 @@ struct ScalingArgs {
     /// The figures of the engines
     #[arg(long, value_name = "FILE")]
     figures: PathBuf,
+    /// Few clients and rooms, to test that it works
+    #[arg(long)]
+    quick: bool,
 }
 
 #[derive(Args, Debug)]
@@ -150,7 +153,7 @@ fn execute(command: Command) -> Result<()> {
         Command::Run(arguments) => run(arguments),
         Command::Engines(arguments) => engines::run(&arguments),
         Command::EnginesPage(arguments) => engines_page(&arguments.out),
-        Command::Scaling(arguments) => scaling(&arguments.figures),
+        Command::Scaling(arguments) => scaling(&arguments),
         Command::Compare(arguments) => compare(arguments),
         Command::Load(arguments) => load(arguments),
         Command::Hold(arguments) => hold::run(&arguments),
@@ -196,8 +199,8 @@ fn read_figures(path: &Path) -> Result<Figures> {
     Figures::read(&text)
 }
 
-fn scaling(figures: &Path) -> Result<()> {
-    let tables = tables(&read_figures(figures)?)?;
+fn scaling(arguments: &ScalingArgs) -> Result<()> {
+    let tables = tables(&read_figures(&arguments.figures)?, arguments.quick)?;
     println!("{}", serde_json::to_string(&tables)?);
     Ok(())
 }

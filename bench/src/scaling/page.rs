@@ -58,19 +58,21 @@ const PROFILES: [Profile; 4] = [
     },
 ];
 
-/// All tables: by the document, and the name in it.
+/// All tables: by the document, and the name in it. Quickly: with a hundredth of the clients and rooms, to test that it
+/// works.
 ///
 /// # Errors
 /// A figure was not measured.
-pub fn tables(figures: &Figures) -> Result<BTreeMap<String, BTreeMap<&'static str, String>>> {
+pub fn tables(figures: &Figures, quickly: bool) -> Result<BTreeMap<String, BTreeMap<&'static str, String>>> {
     let costs = Costs::read(figures)?;
+    let part = if quickly { 100 } else { 1 };
     let scaling = BTreeMap::from([
         ("costs", costs_table(&costs, figures)),
         ("limits", limits(&costs)),
         ("sizes", sizes(&costs)),
-        ("shards", spreads()),
+        ("shards", spreads(ROOMS / part)),
         ("waits", waits(&costs)),
-        ("storms", storms(&costs)?),
+        ("storms", storms(&costs, part)?),
     ]);
     let operations = BTreeMap::from([("sizing", sizing(figures)?)]);
     Ok(BTreeMap::from([
@@ -167,11 +169,11 @@ fn sizes(costs: &Costs) -> String {
     ) + &format!("\nCores are planned to be used by {} %.\n", grouped(PLANNED * 100.0))
 }
 
-fn spreads() -> String {
+fn spreads(rooms: usize) -> String {
     let mut rows = Vec::new();
     for (skew, what) in [(0.0, "all alike"), (0.8, "skewed (0.8)"), (1.0, "very skewed (1.0)")] {
         for nodes in [3, 10, 30, 100] {
-            let spread = shards::spread(ROOMS, skew, nodes);
+            let spread = shards::spread(rooms, skew, nodes);
             rows.push(vec![
                 what.to_owned(),
                 nodes.to_string(),
@@ -213,7 +215,7 @@ fn waits(costs: &Costs) -> String {
     )
 }
 
-fn storms(costs: &Costs) -> Result<String> {
+fn storms(costs: &Costs, part: usize) -> Result<String> {
     let drain = Cause::Drain(Duration::from_secs(1));
     let gone = |seconds| Cause::AllGone(Duration::from_secs(seconds));
     let mut rows = Vec::new();
@@ -246,7 +248,7 @@ fn storms(costs: &Costs) -> Result<String> {
         let outcome = simulate(
             &Storm {
                 cause,
-                clients,
+                clients: clients / part,
                 servers,
                 server_join: microseconds(costs.server_join),
                 redis_join: microseconds(costs.redis_join),
