@@ -46,7 +46,7 @@ fn main() {
         // Each begins in every other round, because the machine is not always equally fast.
         for turn in 0..2 {
             flush(&address);
-            if (round + turn) % 2 == 0 {
+            if (round + turn).is_multiple_of(2) {
                 engine.push(runtime.block_on(append_all(url)));
             } else {
                 bare.push(replay(&address, &commands));
@@ -128,8 +128,12 @@ fn append(session: u64, seq: u64) -> Append {
 /// Passes connections on to Redis and keeps what the engine sends on each.
 struct Recorder {
     url: String,
-    sent: Arc<Mutex<Vec<Arc<Mutex<Vec<u8>>>>>>,
+    /// Of each connection.
+    sent: Arc<Mutex<Vec<Sent>>>,
 }
+
+/// What was sent on a connection.
+type Sent = Arc<Mutex<Vec<u8>>>;
 
 impl Recorder {
     fn start(redis: &str) -> Self {
@@ -140,7 +144,7 @@ impl Recorder {
         thread::spawn(move || {
             for client in listener.incoming() {
                 let (client, server) = (client.unwrap(), TcpStream::connect(&redis).unwrap());
-                let kept = Arc::new(Mutex::new(Vec::new()));
+                let kept = Sent::default();
                 connections.lock().unwrap().push(Arc::clone(&kept));
                 let back = (server.try_clone().unwrap(), client.try_clone().unwrap());
                 thread::spawn(move || pass(client, server, |bytes| kept.lock().unwrap().extend(bytes)));

@@ -421,7 +421,7 @@ mod tests {
     #[test]
     fn values_have_their_median_and_bounds() {
         assert_eq!(spread_of(&[3.0, 1.0, 2000.4], 0).unwrap(), "3 (1–2,000)");
-        assert_eq!(spread_of(&[3.14159], 2).unwrap(), "3.14 (3.14–3.14)");
+        assert_eq!(spread_of(&[4.126], 2).unwrap(), "4.13 (4.13–4.13)");
         assert!(spread_of(&[], 2).is_err());
     }
 
