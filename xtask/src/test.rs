@@ -70,9 +70,10 @@ const THREADS: &str = "RUST_TEST_THREADS";
 const WASM: [&str; 2] = ["--target", "wasm32-unknown-unknown"];
 /// The modules of scenarios about what the page does by itself or several servers do, which depends least on the browser's
 /// engine: the first browser runs them every day, the others with `--full`. All in each take five more minutes on two cores.
-const FIRST_BROWSER: [&str; 13] = [
+const FIRST_BROWSER: [&str; 14] = [
     "bar",
     "composer",
+    "errors",
     "fields",
     "log",
     "looks",

@@ -17,8 +17,8 @@ pub(crate) use storage::{
 
 use wasm_bindgen::{JsCast, JsValue, prelude::Closure};
 use web_sys::{
-    AudioContext, Document, Element, HtmlElement, HtmlInputElement, MouseEvent, Notification, NotificationOptions,
-    Window,
+    AudioContext, Document, Element, HtmlDocument, HtmlElement, HtmlInputElement, HtmlTextAreaElement, MouseEvent,
+    Notification, NotificationOptions, Window,
 };
 
 use crate::{i18n::Language, route::with_trace_of, theme::Theme};
@@ -228,7 +228,7 @@ pub(crate) fn claim_header() -> Option<Element> {
     Some(header)
 }
 
-/// Puts a text on the clipboard; false where the browser does not allow it, as on plain http pages of other hosts.
+/// Puts a text on the clipboard; false where the browser does not allow it.
 pub(crate) async fn copy(text: &str) -> bool {
     // `navigator.clipboard` is undefined outside secure contexts, which web-sys does not show in its type.
     let clipboard: JsValue = window().navigator().clipboard().into();
@@ -236,8 +236,30 @@ pub(crate) async fn copy(text: &str) -> bool {
         Ok(clipboard) => wasm_bindgen_futures::JsFuture::from(clipboard.write_text(text))
             .await
             .is_ok(),
-        Err(_) => false,
+        Err(_) => copy_by_command(text).unwrap_or_default(),
     }
+}
+
+/// Copies as the user would, out of a field that has the text: on plain http pages of other hosts there is no other way.
+fn copy_by_command(text: &str) -> Option<bool> {
+    let document = document();
+    let focused = document
+        .active_element()
+        .and_then(|element| element.dyn_into::<HtmlElement>().ok());
+    let field: HtmlTextAreaElement = document.create_element("textarea").ok()?.dyn_into().ok()?;
+    field.set_class_name("visually-hidden");
+    // At the place of the window, so that nothing is scrolled to it.
+    field.style().set_property("position", "fixed").ok()?;
+    field.set_value(text);
+    document.body()?.append_child(&field).ok()?;
+    field.select();
+    let is_copied = document.dyn_into::<HtmlDocument>().ok()?.exec_command("copy");
+    field.remove();
+    if let Some(focused) = focused {
+        // Focusing an element that is on the page cannot fail.
+        let _: Result<(), JsValue> = focused.focus();
+    }
+    Some(is_copied.unwrap_or_default())
 }
 
 /// Opens the popovers of those of these buttons that are in view, and focuses a field in them.

@@ -26,8 +26,12 @@ const KEYS: [(Option<Text>, &[KeyMeaning]); 3] = [
             ("Ctrl K", Text::KeyAddress),
             ("Ctrl /", Text::KeyFilter),
             ("↑ ↓ PgUp PgDn Home End", Text::KeyList),
+            ("Enter", Text::KeyDetails),
             ("C", Text::KeyCopy),
-            ("Esc", Text::KeyClose),
+            ("← →", Text::KeyWidth),
+            ("Delete", Text::KeyForget),
+            ("Enter , Backspace", Text::KeyChip),
+            ("Esc", Text::KeyDismiss),
         ],
     ),
     (
@@ -81,6 +85,7 @@ fn content(language: Language) -> Html {
         <>
             <h2 id="help_title">{ text(Text::Keys) }</h2>
             { for groups }
+            <p class="quiet">{ text(Text::KeyMac) }</p>
             <h2>{ text(Text::Remembered) }</h2>
             <p class="quiet">{ text(Text::RememberedHint) }</p>
             <details>

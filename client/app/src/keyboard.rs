@@ -110,7 +110,7 @@ pub(crate) enum ChatKey {
 /// for the Escape key that closes a popover.
 pub(crate) fn chat_key(event: &KeyboardEvent) -> Option<ChatKey> {
     // Some keyboards have the slash on a key with Shift.
-    if event.is_composing() || event.alt_key() || event.shift_key() && event.key() != "/" {
+    if is_of_input_method(event) || event.alt_key() || event.shift_key() && event.key() != "/" {
         return None;
     }
     match (event.key().as_str(), event.ctrl_key() || event.meta_key()) {

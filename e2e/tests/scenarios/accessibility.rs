@@ -45,6 +45,7 @@ fn axe_finds_nothing_in_any_view_and_theme() {
                 };
                 look.at_the_workbench(stage, &mut findings).await?;
                 look.at_the_chat(stage, &mut findings).await?;
+                look.at_narrow_pages(stage, &mut findings).await?;
             }
         }
         assert!(findings.is_empty(), "{}", findings.join("\n"));
@@ -89,6 +90,28 @@ impl Look<'_> {
             page.press(Key::Escape).await?;
             page.wait_hidden(popover).await?;
         }
+        page.click("export_log").await?;
+        page.wait_shown("export_har").await?;
+        self.examine(page, "the workbench with the choices of the export", findings)
+            .await?;
+        page.press(Key::Escape).await?;
+        page.wait_hidden("export_har").await?;
+        page.fill("log_filter", "/(/").await?;
+        page.wait_shown("log_filter_error").await?;
+        self.examine(page, "the workbench with a filter that is wrong", findings)
+            .await?;
+        page.fill("log_filter", "").await?;
+        page.click("mode_file").await?;
+        page.wait_shown("message_file").await?;
+        self.examine(page, "the workbench with a file to send", findings)
+            .await?;
+        page.click("mode_hex").await?;
+        page.fill("message", "x").await?;
+        page.wait_script("message_size", "return 'problem' in arguments[0].dataset;", true)
+            .await?;
+        self.examine(page, "the workbench with bytes that are wrong", findings)
+            .await?;
+        page.click("mode_text").await?;
         page.click("new_tab").await?;
         page.wait_shown("tabs").await?;
         self.examine(page, "the workbench with tabs", findings).await?;
@@ -127,9 +150,81 @@ impl Look<'_> {
         page.wait_row("chat_messages", "the answer", |row| row.text == "good morning")
             .await?;
         self.examine(page, "a room with messages", findings).await?;
+        page.click("chat_search_button").await?;
+        page.fill("chat_search", "code").await?;
+        page.wait_text("chat_found", "/").await?;
+        page.fill("chat_message", "@B").await?;
+        page.wait_shown("chat_names").await?;
+        self.examine(page, "a room with the search and a list of names", findings)
+            .await?;
+        page.fill("chat_message", "").await?;
+        page.press_with(Key::Control, "k").await?;
+        page.wait_shown("chat_switch_to").await?;
+        self.examine(page, "a room with the list of rooms to switch to", findings)
+            .await?;
+        page.press(Key::Escape).await?;
+        page.wait_hidden("chat_switch_to").await?;
+        page.execute("window.dispatchEvent(new Event('offline'));", vec![])
+            .await?;
+        page.wait_shown("slow_banner").await?;
+        self.examine(page, "a room with a banner", findings).await?;
+        page.wait_hidden("slow_banner").await?;
         page.click("chat_leave").await?;
         page.wait_shown("chat_join").await?;
-        self.examine(page, "a room that was left", findings).await
+        self.examine(page, "a room that was left", findings).await?;
+        let failed = "sessionStorage.setItem(`talkback.failed.${arguments[0]}-failed\\nAnn`, 'expired\\t1\\t\"\"\\t\"text\"\\n');";
+        page.execute(failed, vec![room.clone().into()]).await?;
+        page.join(&stage.server, &format!("{room}-failed"), "Ann").await?;
+        page.wait_delivery("text", "failed").await?;
+        self.examine(page, "a room with a failed message", findings).await?;
+        page.leave().await?;
+        page.wait_shown("chat_join").await?;
+        self.examine(page, "a room that was left, with a failed message", findings)
+            .await?;
+        page.fill("chat_name", "a]").await?;
+        page.click("chat_join").await?;
+        page.wait_shown("error").await?;
+        self.examine(page, "a room with a name that is wrong", findings).await?;
+        page.open(&stage.server.http("/chat/a%20b"), "chat_lobby").await?;
+        self.examine(page, "no room", findings).await?;
+        page.open(&stage.server.http("/nope"), "no_page").await?;
+        self.examine(page, "no page", findings).await
+    }
+
+    async fn at_narrow_pages(&self, stage: &Stage, findings: &mut Vec<String>) -> Outcome {
+        let page = stage.page.new_window(320, 640).await?;
+        page.open(&stage.server.http("/"), "connect_websocket").await?;
+        page.click("connect_websocket").await?;
+        page.wait_state("ready_state", "OPEN").await?;
+        page.paste("message", r#"{"id": 1, "list": [{"open": true}, {"none": null}]}"#)
+            .await?;
+        page.click("send_message").await?;
+        page.wait_row(LOG, "the echo", |row| row.direction == "in").await?;
+        self.examine(&page, "the narrow workbench", findings).await?;
+        page.click("more_options").await?;
+        page.wait_shown("connection_options").await?;
+        self.examine(&page, "the narrow workbench with its options", findings)
+            .await?;
+        page.press(Key::Escape).await?;
+        page.wait_hidden("connection_options").await?;
+        page.script(LOG, "arguments[0].closest('.log-viewport').focus();")
+            .await?;
+        page.press(Key::End).await?;
+        page.wait_shown("detail_text").await?;
+        self.examine(&page, "the narrow workbench with a message's details", findings)
+            .await?;
+        page.join(&stage.server, &format!("{}-{}", self.theme, self.language), "Ann")
+            .await?;
+        self.examine(&page, "the narrow chat", findings).await?;
+        for (opener, part) in [("chat_rooms", "chat_add_room"), ("chat_people", "roster")] {
+            page.click(opener).await?;
+            page.wait_shown(part).await?;
+            self.examine(&page, &format!("the narrow chat with #{part}"), findings)
+                .await?;
+            page.press(Key::Escape).await?;
+            page.wait_hidden(part).await?;
+        }
+        Ok(())
     }
 
     async fn examine(&self, page: &Page, what: &str, findings: &mut Vec<String>) -> Outcome {
@@ -140,7 +235,8 @@ impl Look<'_> {
         }
         let start = "
             window.findings = undefined;
-            axe.run(document, { resultTypes: ['violations'] }).then(
+            const rules = { 'target-size': { enabled: true } };
+            axe.run(document, { resultTypes: ['violations'], rules }).then(
                 ({ violations }) => {
                     window.findings = violations.flatMap(({ id, nodes }) =>
                         nodes.map(node => `${id}: ${node.target.join(' ')}: ${node.failureSummary}`));

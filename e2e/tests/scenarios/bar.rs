@@ -392,6 +392,13 @@ fn the_help_lists_the_keys_and_forgets_everything_on_request() {
         page.script("help_button", "arguments[0].focus();").await?;
         page.press("?").await?;
         page.wait_text("help", "Ctrl").await?;
+        for part in [
+            "To the details of the message",
+            "forget the chosen one",
+            "On a Mac, ⌘ does the same as Ctrl.",
+        ] {
+            page.wait_text("help", part).await?;
+        }
         page.wait_value(
             "it has the focus, so that it scrolls by keys",
             async || page.focused().await,

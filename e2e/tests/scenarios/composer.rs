@@ -1,5 +1,6 @@
 //! How messages are written in the workbench: their kinds, what is taken back of them, repetition.
 
+use serde_json::json;
 use talkback_e2e::in_every_browser;
 use thirtyfour::Key;
 
@@ -28,6 +29,43 @@ fn json_is_checked_laid_out_and_sent_as_it_is_written() {
         page.wait_shown("connect_websocket").await?;
         page.click("mode_json").await?;
         page.wait_field("message", pretty).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn json_with_templates_outside_of_quotes_cannot_be_laid_out_and_says_so() {
+    in_every_browser(async |stage| {
+        let page = stage.workbench().await?;
+        page.click("mode_json").await?;
+        let offered = "return [arguments[0].disabled, arguments[0].title];";
+        page.paste("message", "{\"n\": \"{{seq}}\"}").await?;
+        page.wait_script("format_json", offered, json!([false, ""])).await?;
+        page.paste("message", "{\"n\": {{seq}}}").await?;
+        let why = "{{seq}} and the like can be laid out within quotes only";
+        page.wait_script("format_json", offered, json!([true, why])).await?;
+        page.wait_text("message_size", "14 B").await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_long_problem_of_the_message_can_be_read() {
+    in_every_browser(async |stage| {
+        stage.workbench().await?;
+        for width in [1_280, 700, 320] {
+            let page = stage.page.new_window(width, 700).await?;
+            page.open(&stage.server.http("/"), "connect_websocket").await?;
+            page.click("mode_hex").await?;
+            page.paste("message", "{{seq}}").await?;
+            let problem = "{{seq}}, {{ts}}, {{uuid}} are replaced in texts and JSON only: write bytes here.";
+            page.wait_text("message_size", problem).await?;
+            let is_whole = "
+                const { scrollWidth, clientWidth, scrollHeight, clientHeight, title } = arguments[0];
+                return [scrollWidth <= clientWidth, scrollHeight <= clientHeight, title];";
+            page.wait_script("message_size", is_whole, json!([true, true, problem]))
+                .await?;
+        }
         Ok(())
     });
 }

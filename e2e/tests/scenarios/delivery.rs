@@ -329,6 +329,13 @@ fn what_was_not_sent_when_its_sender_left_can_be_sent_again() {
         page.wait_delivery("wait", "pending").await?;
         page.leave().await?;
         page.wait_delivery("wait", "failed").await?;
+        let offered = "return arguments[0].querySelector('.row-buttons').innerText;";
+        page.wait_script(
+            "chat_messages",
+            offered,
+            "Join the room to send it again or to edit it.\nDiscard",
+        )
+        .await?;
         up(&proxy);
         page.click("chat_join").await?;
         page.wait_state("chat_state", "OPEN").await?;

@@ -255,13 +255,15 @@ fn a_connection_whose_close_is_not_answered_is_ended_after_a_timeout() {
     });
 }
 
-fn machine_name() -> Result<String, StepError> {
+/// The name of this machine, which is no loopback name.
+pub(super) fn machine_name() -> Result<String, StepError> {
     let name =
         std::fs::read_to_string("/proc/sys/kernel/hostname").map_err(|error| StepError::Setup(error.to_string()))?;
     Ok(name.trim().to_ascii_lowercase())
 }
 
-fn resolve(name: &str) -> Result<SocketAddr, StepError> {
+/// An address of a name.
+pub(super) fn resolve(name: &str) -> Result<SocketAddr, StepError> {
     let mut addresses = (name, 0).to_socket_addrs().into_iter().flatten();
     addresses.find(SocketAddr::is_ipv4).ok_or_else(|| {
         StepError::Setup(format!(

@@ -1,7 +1,7 @@
 //! The log of the workbench: what it shows of the messages, how they are found, looked at and saved.
 
 use serde_json::{Value, json};
-use talkback_e2e::{DEADLINE, Page, StepError, in_every_browser, wait_for};
+use talkback_e2e::{DEADLINE, Engine, Page, StepError, in_every_browser, wait_for};
 use thirtyfour::Key;
 
 const LOG: &str = "messagecontainer";
@@ -54,6 +54,10 @@ fn the_log_is_filtered_by_text_direction_and_type() {
         page.wait_texts(LOG, "", &[both, "apple pie"]).await?;
         page.click("show_json").await?;
         page.wait_texts(LOG, "", &[both]).await?;
+        page.click("show_text").await?;
+        page.wait_texts(LOG, "", &["apple pie"]).await?;
+        page.click("show_any").await?;
+        page.wait_texts(LOG, "", &[both, "apple pie"]).await?;
         page.click("show_text").await?;
         page.wait_texts(LOG, "", &["apple pie"]).await?;
 
@@ -318,6 +322,17 @@ fn the_log_is_exported_as_json_lines_and_as_har() {
         page.wait_text("log_count", "2 of 4").await?;
         let (_, text) = export(page, "export_filtered_jsonl").await?;
         assert_eq!(text.lines().count(), 2);
+        let (_, text) = export(page, "export_filtered_har").await?;
+        let har: Value = serde_json::from_str(&text)?;
+        let messages = har["log"]["entries"][0]["_webSocketMessages"]
+            .as_array()
+            .map_or(0, Vec::len);
+        assert_eq!(messages, 2);
+        page.click("export_log").await?;
+        page.wait_text("export_har", "All messages").await?;
+        page.press(Key::Escape).await?;
+        page.wait_hidden("export_har").await?;
+        page.wait_focus("export_log").await?;
 
         page.paste("log_filter", "").await?;
         page.click("send_http").await?;
@@ -455,6 +470,126 @@ async fn catch_downloads(page: &Page) -> Result<(), StepError> {
         HTMLAnchorElement.prototype.click = function () { window.caughtName = this.download; };";
     page.execute(script, vec![]).await?;
     Ok(())
+}
+
+/// How far the list is from its end, in pixels.
+const FROM_END: &str = "
+    const list = arguments[0].closest('.log-viewport');
+    return Math.round(list.scrollHeight - list.clientHeight - list.scrollTop);";
+
+#[test]
+fn a_log_that_is_scrolled_up_stays_there_until_its_button_is_pressed() {
+    in_every_browser(async |stage| {
+        let page = stage.workbench().await?;
+        page.paste("url", &stage.server.ws("/flood?n=500&size=50")).await?;
+        page.click("connect_websocket").await?;
+        page.wait_text("log_count", "500 messages").await?;
+        page.wait_script(LOG, FROM_END, 0).await?;
+        let pressed = "return arguments[0].ariaPressed;";
+        page.script(LOG, "arguments[0].closest('.log-viewport').scrollTop = 1000;")
+            .await?;
+        page.wait_script("follow", pressed, "false").await?;
+        page.click("follow").await?;
+        page.wait_script("follow", pressed, "true").await?;
+        page.wait_script(LOG, FROM_END, 0).await?;
+        page.click("follow").await?;
+        page.wait_script("follow", pressed, "false").await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn the_details_are_closed_by_their_button_and_show_long_json_in_parts() {
+    in_every_browser(async |stage| {
+        let page = stage.connected_workbench().await?;
+        let items: Vec<_> = (0..1_100).map(|number| json!({ "number": [{}, number] })).collect();
+        page.paste("message", &json!(items).to_string()).await?;
+        page.click("send_message").await?;
+        page.wait_row(LOG, "the echo", |row| row.direction == "in").await?;
+        select_newest(page).await?;
+        let lines = "return arguments[0].querySelectorAll('.json-line').length;";
+        page.wait_script("detail_text", lines, 1_000).await?;
+        page.click("more_lines").await?;
+        page.wait_script("detail_text", lines, 2_000).await?;
+        page.click("detail_close").await?;
+        page.wait_hidden("detail").await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn the_details_are_made_wider_with_the_pointer() {
+    in_every_browser(async |stage| {
+        if stage.browser.engine() != Engine::Chromium {
+            // Scripts cannot press a pointer so that it can be captured.
+            return Ok(());
+        }
+        let page = stage.connected_workbench().await?;
+        echo(page, &["x"]).await?;
+        select_newest(page).await?;
+        let place = "
+            const { width } = document.getElementById('detail').getBoundingClientRect();
+            const { left, top } = arguments[0].getBoundingClientRect();
+            const at = x => document.elementFromPoint(x, top + 60) === arguments[0];
+            let [first, last] = [left, left];
+            while (at(first - 1)) first--;
+            while (at(last + 1)) last++;
+            return [width, last, top + 60, last - first + 1];";
+        let place: [f64; 4] = serde_json::from_value(page.script("detail_separator", place).await?)?;
+        let [width, x, y, target] = place;
+        assert!(target >= 24.0, "the pointer has {target} pixels");
+        for (kind, x) in [
+            ("mousePressed", x),
+            ("mouseMoved", x - 50.0),
+            ("mouseReleased", x - 50.0),
+        ] {
+            let event = json!({ "type": kind, "x": x, "y": y, "button": "left", "buttons": 1, "clickCount": 1 });
+            stage.browser.devtools("Input.dispatchMouseEvent", event).await?;
+        }
+        page.wait_value(
+            "they are wider",
+            async || {
+                let now = page
+                    .script("detail", "return arguments[0].getBoundingClientRect().width;")
+                    .await?;
+                Ok::<_, StepError>(now.as_f64().unwrap_or_default() - width)
+            },
+            // By as much as the pointer moved; it was pressed at the edge of what it may press.
+            |wider| (45.0..80.0).contains(wider),
+        )
+        .await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_screen_reader_reads_the_direction_of_a_row_in_words() {
+    in_every_browser(async |stage| {
+        let page = stage.connected_workbench().await?;
+        echo(page, &["x"]).await?;
+        let words = "return [...arguments[0].querySelectorAll('.sign')].map(sign => sign.ariaLabel);";
+        page.wait_script(LOG, words, json!(["information", "information", "sent", "received"]))
+            .await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_log_that_is_cleared_while_connected_offers_nothing_to_connect_to() {
+    in_every_browser(async |stage| {
+        let page = stage.connected_workbench().await?;
+        let empty = "const empty = document.querySelector('.log .empty');
+            return [empty?.querySelector('p').textContent, empty?.querySelectorAll('[data-preset]').length];";
+        page.click("clear_log").await?;
+        page.wait_answer(empty, json!(["Nothing since the log was cleared.", 0]))
+            .await?;
+        page.click("close_websocket").await?;
+        page.wait_state("ready_state", "CLOSED").await?;
+        page.click("clear_log").await?;
+        page.wait_answer(empty, json!(["Nothing yet. Connect and send a message.", 4]))
+            .await?;
+        Ok(())
+    });
 }
 
 /// The name and the text of the file that this choice of the export makes.

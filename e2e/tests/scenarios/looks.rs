@@ -311,6 +311,102 @@ fn forced_colours_show_what_is_selected_pressed_and_current() {
     });
 }
 
+#[test]
+fn nothing_moves_by_itself_for_users_who_want_no_motion() {
+    in_every_browser(async |stage| {
+        if stage.browser.engine() != Engine::Chromium {
+            // Only Chromium emulates it.
+            return Ok(());
+        }
+        let faults = stage.faults().await?;
+        let page = stage.workbench().await?;
+        page.fill("url", &format!("{faults}/silent")).await?;
+        page.click("connect_websocket").await?;
+        page.wait_state("ready_state", "CONNECTING").await?;
+        for (preference, animation) in [("no-preference", "pulse"), ("reduce", "none")] {
+            let media = serde_json::json!({ "features": [{ "name": "prefers-reduced-motion", "value": preference }] });
+            stage.browser.devtools("Emulation.setEmulatedMedia", media).await?;
+            let name = "return getComputedStyle(arguments[0].closest('.url-state'), '::before').animationName;";
+            page.wait_script("ready_state", name, animation).await?;
+        }
+        page.wait_answer("return document.getAnimations().length;", 0).await?;
+        let any = serde_json::json!({ "features": [] });
+        stage.browser.devtools("Emulation.setEmulatedMedia", any).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn the_first_key_leads_past_the_header_in_each_view() {
+    in_every_browser(async |stage| {
+        let page = &stage.page;
+        for (path, ready) in [("/", "connect_websocket"), ("/chat/den", "chat_join")] {
+            page.open(&stage.server.http(path), ready).await?;
+            page.execute("document.activeElement.blur();", vec![]).await?;
+            page.press(Key::Tab).await?;
+            let at_link = "
+                const { activeElement: link } = document;
+                const { left, top, width } = link.getBoundingClientRect();
+                return [link.textContent, left >= 0 && top >= 0 && width > 50];";
+            page.wait_answer(at_link, serde_json::json!(["Skip to content", true]))
+                .await?;
+            page.press(Key::Enter).await?;
+            page.wait_focus("main").await?;
+            page.press(Key::Tab).await?;
+            page.wait_answer("return document.activeElement.closest('#main')?.id ?? '';", "main")
+                .await?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn on_a_phone_the_options_tell_the_state_and_the_time_in_words() {
+    in_every_browser(async |stage| {
+        let wide = stage.workbench().await?;
+        assert!(!wide.is_shown("state_in_words").await?, "the bar has them");
+        let page = stage.page.new_window(320, 640).await?;
+        page.open(&stage.server.http("/"), "connect_websocket").await?;
+        page.click("more_options").await?;
+        page.wait_text("state_in_words", "Not connected").await?;
+        page.press(Key::Escape).await?;
+        page.click("connect_websocket").await?;
+        page.wait_state("ready_state", "OPEN").await?;
+        page.click("more_options").await?;
+        page.wait_text("state_in_words", "Open 0:").await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_narrow_log_gives_up_the_difference_before_the_number_and_the_details_keep_milliseconds() {
+    in_every_browser(async |stage| {
+        stage.workbench().await?;
+        for (width, expected) in [
+            (1_280, [true, true, true]),
+            (600, [true, true, false]),
+            (320, [false, false, false]),
+        ] {
+            let page = stage.page.new_window(width, 700).await?;
+            page.open(&stage.server.http("/"), "connect_websocket").await?;
+            page.click("connect_websocket").await?;
+            page.wait_state("ready_state", "OPEN").await?;
+            page.click("send_message").await?;
+            page.wait_row(LOG, "the echo", |row| row.direction == "in").await?;
+            let shown = "
+                return ['number', 'milliseconds', 'delta'].map(name =>
+                    arguments[0].querySelector(`li:last-child .${name}`).getClientRects().length > 0);";
+            page.wait_script(LOG, shown, serde_json::json!(expected)).await?;
+            page.script(LOG, "arguments[0].closest('.log-viewport').focus();")
+                .await?;
+            page.press(Key::End).await?;
+            let in_details = "return document.querySelector('.detail .milliseconds').getClientRects().length > 0;";
+            page.wait_answer(in_details, true).await?;
+        }
+        Ok(())
+    });
+}
+
 /// Waits until the element has an outline, which forced colours leave: it can be told from the others.
 async fn wait_marked(page: &Page, selector: &str) -> Result<(), StepError> {
     let script = "

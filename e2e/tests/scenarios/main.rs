@@ -4,10 +4,12 @@
 mod accessibility;
 mod bar;
 mod chat;
+mod clipboard;
 mod composer;
 mod delivery;
 mod durable;
 mod echo;
+mod errors;
 mod faults;
 mod fields;
 mod files;

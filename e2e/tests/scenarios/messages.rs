@@ -218,6 +218,9 @@ fn loaded_messages_are_searched_and_the_one_that_is_found_is_shown() {
         shown("Needle one").await?;
         page.click("chat_search_newer").await?;
         shown("needle two").await?;
+        page.click("chat_search_older").await?;
+        page.wait_text("chat_found", "1 / 2").await?;
+        page.click("chat_search_newer").await?;
         // As a browser without highlights.
         page.execute("delete window.Highlight;", vec![]).await?;
         let elements = "
@@ -250,12 +253,95 @@ fn loaded_messages_are_searched_and_the_one_that_is_found_is_shown() {
         page.wait_focus("chat_search_button").await?;
         let is_marked = "return document.querySelector('[data-found]') !== null;";
         page.wait_answer(is_marked, false).await?;
+        // What is being written is written on.
+        page.press(Key::Enter).await?;
+        page.wait_shown("chat_search").await?;
+        page.fill("chat_message", "half").await?;
+        page.press(Key::Escape).await?;
+        page.wait_hidden("chat_search").await?;
+        page.press(" of it").await?;
+        page.wait_field("chat_message", "half of it").await?;
         // A search is one of the messages of its room.
         page.click("chat_search_button").await?;
         page.fill("chat_search", "hay").await?;
         page.wait_text("chat_found", "3 / 3").await?;
         page.go_to_room("barn").await?;
         page.wait_hidden("chat_search").await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn keys_of_an_input_method_close_nothing_and_move_no_mark() {
+    in_every_browser(async |stage| {
+        let (page, bob) = (stage.page.clone(), stage.page.new_tab().await?);
+        page.join(&stage.server, "hall", "Ann").await?;
+        page.go_to_room("yard").await?;
+        page.go_to_room("den").await?;
+        bob.join(&stage.server, "den", "Bob").await?;
+        page.wait_roster(&["Ann", "Bob"]).await?;
+        // As WebKit tells the key that ends the composition: it is over, and the code says whose key it was.
+        let press = async |id: &str, key: &str, code: u32| {
+            let press = format!(
+                "arguments[0].dispatchEvent(new KeyboardEvent('keydown', {{
+                    key: '{key}', keyCode: {code}, bubbles: true, cancelable: true }}));"
+            );
+            page.script(id, &press).await
+        };
+        page.click("chat_search_button").await?;
+        page.wait_shown("chat_search").await?;
+        press("chat_search", "Escape", 229).await?;
+        page.fill("chat_message", "@b").await?;
+        page.wait_shown("chat_names").await?;
+        press("chat_message", "Escape", 229).await?;
+        page.press_with(Key::Control, "k").await?;
+        page.wait_shown("chat_switch_to").await?;
+        let marked = "return arguments[0].getAttribute('aria-activedescendant');";
+        let before = page.script("chat_switch_to", marked).await?;
+        press("chat_switch_to", "ArrowDown", 229).await?;
+        press("chat_switch_to", "Escape", 229).await?;
+        page.wait_script("chat_switch_to", marked, before).await?;
+        // The same keys without an input method do it.
+        press("chat_switch_to", "Escape", 27).await?;
+        page.wait_hidden("chat_switch_to").await?;
+        assert!(page.is_shown("chat_search").await?, "the search is still open");
+        Ok(())
+    });
+}
+
+#[test]
+fn older_messages_are_not_offered_to_a_user_who_left() {
+    in_every_browser(async |stage| {
+        let page = stage.page.new_window(900, 500).await?;
+        page.join(&stage.server, "den", "Ann").await?;
+        let texts: Vec<_> = (1..=400).map(|number| format!("number {number}")).collect();
+        page.send_all(&texts).await?;
+        page.wait_delivery("number 400", "acked").await?;
+        let bob = stage.page.new_tab().await?;
+        bob.join(&stage.server, "den", "Bob").await?;
+        bob.wait_state("older", "more").await?;
+        bob.leave().await?;
+        bob.wait_shown("chat_join").await?;
+        bob.wait_state("older", "unknown").await?;
+        bob.wait_hidden("load_older").await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn below_the_rows_of_a_lost_log_nothing_says_that_the_room_begins_there() {
+    in_every_browser(async |stage| {
+        let page = stage.page.clone();
+        page.join(&stage.server, "den", "Ann").await?;
+        page.send("before").await?;
+        page.wait_text("older", "This is the beginning of the room.").await?;
+        page.wait_messages(&[("Ann", "before")]).await?;
+        stage.server.kill().await?;
+        stage.server.start_again().await?;
+        page.wait_notice("The server was restarted without its messages")
+            .await?;
+        page.wait_state("older", "beginning").await?;
+        assert_eq!(page.text("older").await?, "");
         Ok(())
     });
 }

@@ -16,7 +16,7 @@ use crate::{
     form::{Button, ERROR_ID, Look, text_of},
     format,
     i18n::{Language, Text},
-    keyboard::{EnterKey, enter_key},
+    keyboard::{EnterKey, enter_key, is_of_input_method},
 };
 
 /// The `id` of the message field.
@@ -126,7 +126,7 @@ fn completion_key(event: &KeyboardEvent) -> Option<Action> {
     if enter_key(event) == Some(EnterKey::Alone) {
         return Some(Action::TakeName(None));
     }
-    if event.is_composing() || event.ctrl_key() || event.meta_key() || event.alt_key() || event.shift_key() {
+    if is_of_input_method(event) || event.ctrl_key() || event.meta_key() || event.alt_key() || event.shift_key() {
         return None;
     }
     match event.key().as_str() {

@@ -40,9 +40,11 @@ pub(super) fn message_list(
     // What precedes the rows that are drawn are others, which come with the next frames.
     let older_rows = match state.timeline.older() {
         _ if index > previous => Older::Loading,
+        // They can be requested in the room only.
+        Older::More | Older::Loading | Older::Failed if state.is_out() => Older::Unknown,
         older => older,
     };
-    let mut older = Some(older(older_rows, dispatch, language));
+    let mut older = Some(older(older_rows, previous > 0, dispatch, language));
     for block in &blocks[range] {
         if index >= previous {
             drawn.extend(older.take());
@@ -71,7 +73,7 @@ pub(super) fn message_list(
             is_first: !is_bubble(index) || !(if index == 0 { follows_own } else { is_bubble(index - 1) }),
             is_last: !is_bubble(index + 1),
         };
-        outgoing_row(sent, &state.joined_as, place, dispatch, language)
+        outgoing_row(sent, &state.joined_as, place, state.is_out(), dispatch, language)
     });
     let is_message = |row: &&Rc<Row<Entry>>| matches!(row.content.body, Body::Message(_));
     let is_empty = state.has_caught_up()
@@ -166,9 +168,9 @@ fn Block(props: &BlockProps) -> Html {
     html! { <ol class="rows" role="presentation">{ for drawn }</ol> }
 }
 
-/// What precedes the oldest message. Scrolling near it requests older messages; the button is for the keyboard and for
-/// retries.
-fn older(older: Older, dispatch: &Callback<Action>, language: Language) -> Html {
+/// What precedes the oldest message of the current log. Scrolling near it requests older messages; the button is for the keyboard and
+/// for retries. Below rows of a previous log, a notice says already that nothing comes between.
+fn older(older: Older, has_previous: bool, dispatch: &Callback<Action>, language: Language) -> Html {
     let words = |text: Text| html! { <span class="quiet">{ text.in_language(language) }</span> };
     let button = |text: Text| {
         html! {
@@ -182,6 +184,8 @@ fn older(older: Older, dispatch: &Callback<Action>, language: Language) -> Html 
         Older::More => ("more", button(Text::LoadOlder)),
         Older::Loading => ("loading", words(Text::LoadingOlder)),
         Older::Failed => ("failed", button(Text::OlderFailed)),
+        Older::Beginning if has_previous => ("beginning", Html::default()),
+        Older::NotKept if has_previous => ("not-kept", Html::default()),
         Older::Beginning => ("beginning", words(Text::Beginning)),
         Older::NotKept => ("not-kept", words(Text::NotKept)),
         Older::Full => ("full", words(Text::PageFull)),

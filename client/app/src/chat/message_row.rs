@@ -90,11 +90,12 @@ fn content(message: &RoomMessage, language: Language) -> Html {
     message_text(&message.text, &message.mentions, language)
 }
 
-/// An own message that the room has not delivered yet.
+/// An own message that the room has not delivered yet; `is_out` while the user is not in the room.
 pub(super) fn outgoing_row(
     sent: &Outgoing,
     from: &str,
     place: Place,
+    is_out: bool,
     dispatch: &Callback<Action>,
     language: Language,
 ) -> Html {
@@ -119,7 +120,7 @@ pub(super) fn outgoing_row(
             { message_text(&sent.text, &[], language) }
             if let Some(error) = error {
                 <p key="fault" class="fault" role="alert">{ error.in_language(language) }</p>
-                { failed_buttons(sent, dispatch, language) }
+                { failed_buttons(sent, is_out, dispatch, language) }
             } else if place.is_last {
                 <p key="foot" class="foot">{ time(sent.at) }{ marked }</p>
             }
@@ -127,7 +128,7 @@ pub(super) fn outgoing_row(
     }
 }
 
-fn failed_buttons(sent: &Outgoing, dispatch: &Callback<Action>, language: Language) -> Html {
+fn failed_buttons(sent: &Outgoing, is_out: bool, dispatch: &Callback<Action>, language: Language) -> Html {
     let key = sent.key;
     let button = |name: &'static str, label: Text, action: fn(u64) -> Action| {
         html! {
@@ -138,8 +139,12 @@ fn failed_buttons(sent: &Outgoing, dispatch: &Callback<Action>, language: Langua
     };
     html! {
         <div key="buttons" class="row-buttons">
-            { button("retry", Text::Retry, Action::Retry) }
-            { button("edit", Text::Edit, Action::EditFailed) }
+            if is_out {
+                <span key="out" class="quiet">{ Text::FailedOut.in_language(language) }</span>
+            } else {
+                { button("retry", Text::Retry, Action::Retry) }
+                { button("edit", Text::Edit, Action::EditFailed) }
+            }
             { button("discard", Text::Discard, Action::Discard) }
         </div>
     }

@@ -111,7 +111,7 @@ pub(crate) enum Focus {
     AddRoom,
     Search,
     Switcher,
-    /// The button that shows the search.
+    /// The button that shows the search, if what had the focus is removed.
     SearchOpener,
 }
 
@@ -763,9 +763,7 @@ impl ChatState {
                 self.sheet = None;
                 effects.extend(self.save_read());
                 if matches!(self.here.membership, Membership::In { .. }) {
-                    self.here
-                        .timeline
-                        .push_notice(now, NoticeKind::Event, Text::Left.into());
+                    self.here.timeline.push_own_presence(now, Text::Left.into());
                 }
                 effects.extend(self.leave());
             }
@@ -1259,7 +1257,9 @@ impl ChatState {
 
     /// The text comes before what is written already, so that nothing is lost.
     fn edit_failed(&mut self, key: Key) -> Vec<Effect> {
-        let Some(failed) = self.here.outbox.take_failed(key) else {
+        // Out of the room there is no message field.
+        let is_in = !self.here.is_out();
+        let Some(failed) = is_in.then(|| self.here.outbox.take_failed(key)).flatten() else {
             return Vec::new();
         };
         self.message = match self.message.trim() {
@@ -1648,7 +1648,7 @@ impl ChatState {
         {
             let room = self.room.as_deref().unwrap_or_default().to_owned();
             let message = Text::Joined.with([room.into(), self.joined_as.clone().into()]);
-            self.here.timeline.push_notice(now, NoticeKind::Event, message);
+            self.here.timeline.push_own_presence(now, message);
         }
     }
 

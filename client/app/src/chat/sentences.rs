@@ -153,6 +153,8 @@ fn user_list(users: &[UserName]) -> Sentence {
 
 #[cfg(test)]
 mod tests {
+    use talkback_client::close;
+
     use super::*;
     use crate::i18n::Language;
 
@@ -213,6 +215,28 @@ mod tests {
     }
 
     #[test]
+    fn the_end_of_a_session_and_lost_messages_have_sentences_of_each_language() {
+        let cause = Cause {
+            code: close::FORBIDDEN,
+            reason: "not you".into(),
+        };
+        let [english, chinese] = both(&stopped(&cause));
+        assert!(
+            english.starts_with("The server ended the connection: 4403 ") && english.ends_with("says: not you"),
+            "{english}"
+        );
+        assert!(chinese.starts_with("服务器结束了连接：4403 "), "{chinese}");
+        assert_eq!(
+            both(&own_lost(1)),
+            [
+                "One of your messages was lost by the server.",
+                "服务器丢失了您的 1 条消息"
+            ]
+        );
+        assert_eq!(both(&own_lost(2))[0], "2 of your messages were lost by the server.");
+    }
+
+    #[test]
     fn each_reason_why_a_message_or_a_name_is_refused_has_a_sentence_of_its_own() {
         let english = |sentence: &Sentence| sentence.in_language(Language::English);
         for (reason, expected) in [
@@ -231,6 +255,11 @@ mod tests {
             (code::TOO_DEEP, "It is nested more deeply than the server allows."),
             (code::BUSY, "The server is busy. Try again later."),
             (code::RATE, "The server is busy. Try again later."),
+            (
+                code::UNAVAILABLE,
+                "The server cannot reach its messages now. Try again later.",
+            ),
+            (code::FORBIDDEN, "You may not do this in this room."),
         ] {
             assert_eq!(english(&room_refused(code, "")), expected);
         }

@@ -9,7 +9,7 @@ use crate::{
     form::text_of,
     format,
     i18n::{Language, Text},
-    keyboard::{EnterKey, enter_key},
+    keyboard::{EnterKey, enter_key, is_of_input_method},
     route::parse_room,
 };
 
@@ -77,8 +77,8 @@ impl Switcher {
             move |event: KeyboardEvent| {
                 let action = match event.key().as_str() {
                     _ if enter_key(&event) == Some(EnterKey::Alone) => Action::TakeRoom,
-                    "ArrowDown" if !event.is_composing() => Action::MarkRoom { back: false },
-                    "ArrowUp" if !event.is_composing() => Action::MarkRoom { back: true },
+                    "ArrowDown" if !is_of_input_method(&event) => Action::MarkRoom { back: false },
+                    "ArrowUp" if !is_of_input_method(&event) => Action::MarkRoom { back: true },
                     _ => return,
                 };
                 event.prevent_default();

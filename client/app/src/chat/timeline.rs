@@ -456,13 +456,10 @@ impl Timeline {
     /// Users joined and left: one line, together with the line above if that is about the same. Of each user it has what
     /// happened last.
     pub(super) fn push_presence(&mut self, at: f64, mut joined: Vec<UserName>, mut left: Vec<UserName>) {
-        let last = self.rows.len().checked_sub(1).filter(|last| *last >= self.previous);
-        if let Some(row) = last.and_then(|last| self.rows.get(last))
-            && row.content.day == (self.local_day)(at)
-            && let Body::Presence {
-                joined: came,
-                left: went,
-            } = &row.content.body
+        if let Some(Body::Presence {
+            joined: came,
+            left: went,
+        }) = self.newest_of_day(at)
             && came.len() + went.len() + joined.len() + left.len() <= MAX_FOLDED_USERS
         {
             let still = |users: &[UserName]| -> Vec<UserName> {
@@ -475,6 +472,21 @@ impl Timeline {
             self.rows.pop_newest();
         }
         self.push_body(at, Body::Presence { joined, left });
+    }
+
+    /// The user of this page joined or left: one line, in place of the line above if that is about the same.
+    pub(super) fn push_own_presence(&mut self, at: f64, message: Sentence) {
+        if let Some(Body::Notice(NoticeKind::Event, _)) = self.newest_of_day(at) {
+            self.rows.pop_newest();
+        }
+        self.push_notice(at, NoticeKind::Event, message);
+    }
+
+    /// The newest row of the current log, if it is of the day of this time.
+    fn newest_of_day(&self, at: f64) -> Option<&Body> {
+        let last = self.rows.len().checked_sub(1).filter(|last| *last >= self.previous)?;
+        let row = self.rows.get(last)?;
+        (row.content.day == (self.local_day)(at)).then_some(&row.content.body)
     }
 
     /// Starts a request for older messages: returns the offset before which they end, or none if there is nothing to

@@ -763,7 +763,8 @@ fn move_caret(caret: usize) {
 }
 
 fn set_focus(focus: Focus) {
-    if focus == Focus::NameIfLost && browser::has_focus() {
+    // What the user writes in keeps it.
+    if matches!(focus, Focus::NameIfLost | Focus::SearchOpener) && browser::has_focus() {
         return;
     }
     let ids: &[&str] = match focus {

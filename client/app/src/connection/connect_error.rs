@@ -96,6 +96,31 @@ mod tests {
     }
 
     #[test]
+    fn what_the_browser_refuses_has_a_sentence_of_each_language() {
+        let both = |error: &ConnectError| Language::ALL.map(|language| explain(error).in_language(language));
+        let url = "ws://host/".to_owned();
+        assert_eq!(
+            both(&ConnectError::MixedContent { url }),
+            [
+                "This https page may not open ws://. Use wss://, or open this tool over http.",
+                "https 页面不能连接 ws://，请改用 wss:// 或以 http 打开本工具"
+            ]
+        );
+        assert_eq!(
+            both(&ConnectError::Unsupported),
+            [
+                "This browser does not support WebSocket.",
+                "您的浏览器不支持 WebSocket！"
+            ]
+        );
+        let reason = "no".to_owned();
+        assert_eq!(
+            both(&ConnectError::Refused { reason }),
+            ["The browser refused: no", "浏览器拒绝：no"]
+        );
+    }
+
+    #[test]
     fn an_unsent_message_names_the_state_and_says_that_the_text_is_kept() {
         assert_eq!(
             Language::ALL.map(|language| not_sent(&Phase::Closed(End::Cancelled)).in_language(language)),

@@ -46,7 +46,11 @@ texts! {
     KeyFilter: "Go to the filter", "跳到筛选框";
     KeyList: "Move in the log", "在日志中移动";
     KeyCopy: "Copy the selected message", "复制选中的消息";
-    KeyClose: "Close the details", "关闭详情";
+    KeyDetails: "To the details of the message", "进入消息详情";
+    KeyWidth: "Width of the details, at their edge", "在详情边缘：调整宽度";
+    KeyForget: "In the addresses: forget the chosen one", "在地址列表中：移除选中的地址";
+    KeyChip: "In the subprotocols: add one, or remove the last", "在子协议中：添加，或移除最后一个";
+    KeyMac: "On a Mac, ⌘ does the same as Ctrl.", "在 Mac 上，⌘ 与 Ctrl 作用相同。";
     KeyChatSend: "Send", "发送";
     KeyChatLine: "New line", "换行";
     Remembered: "Remembered in this browser", "保存在此浏览器中的内容";
@@ -117,6 +121,8 @@ texts! {
     PresetChat: "Chat", "聊天";
     PresetFlood: "Flood 1,000/s", "每秒 1,000 条";
     PresetOnce: "Closed by server", "由服务器关闭";
+    ClosingOptions: "Close code, reason, and whether to connect again", "关闭状态码、原因，以及是否自动重连";
+    TemplatesNotLaidOut: "{{seq}} and the like can be laid out within quotes only", "{{seq}} 等只有在引号内才能格式化";
     Reconnect: "Connect again when the connection ends", "连接断开后自动重连";
     RoundTripHint: "Round-trip time of sent texts that come back unchanged: half take at most p50, 95 of 100 at most p95",
         "发出的文本原样返回所用的时间：一半不超过 p50，95% 不超过 p95";
@@ -124,6 +130,7 @@ texts! {
     // The workbench: log.
     Messages: "Messages", "消息";
     LogEmpty: "Nothing yet. Connect and send a message.", "暂无消息。连接后发送一条试试。";
+    LogCleared: "Nothing since the log was cleared.", "清空后暂无消息。";
     Follow: "Follow", "自动滚动";
     Clear: "Clear", "清空";
     UndoClear: "Undo clear", "撤销清空";
@@ -149,6 +156,7 @@ texts! {
     Resume: "Resume", "继续";
     Export: "Export", "导出";
     ExportAll: "All rows", "全部记录";
+    ExportMessages: "All messages", "全部消息";
     ExportFiltered: "Filtered messages", "筛选出的消息";
     CancelExport: "Cancel export", "取消导出";
     NothingMatches: "No message matches the filter.", "没有符合筛选条件的消息。";
@@ -201,13 +209,14 @@ texts! {
     OlderFailed: "Older messages could not be loaded. Try again", "更早的消息加载失败，重试";
     Beginning: "This is the beginning of the room.", "房间从这里开始。";
     NotKept: "The server keeps nothing older.", "服务器未保留更早的消息。";
-    PageFull: "The page shows no more at once. Go to the newest messages and scroll up again.",
-        "页面已达显示上限，请回到最新消息后再向上滚动。";
+    PageFull: "The page shows at most 10,000 rows of a room. Messages before this one cannot be shown here.",
+        "页面最多显示一个房间的 10,000 行，更早的消息无法在此显示。";
     DeliveryQueued: "Waiting to be sent", "等待发送";
     DeliveryWritten: "Sending…", "发送中…";
     DeliveryAcked: "Delivered", "已送达";
     Retry: "Send again", "重新发送";
     Discard: "Discard", "丢弃";
+    FailedOut: "Join the room to send it again or to edit it.", "加入房间后可重新发送或编辑。";
     StateOut: "Not joined", "未加入";
     StateIn: "Connected", "已连接";
     StateWaiting: "Reconnecting", "正在重连";

@@ -7,6 +7,7 @@ use web_sys::{
 use yew::{Callback, Html, TargetCast, html};
 
 use super::{
+    json,
     message_mode::Mode,
     reducer::{Action, Field, Recall, WorkbenchState},
     saved::{Kind, Saved},
@@ -19,6 +20,7 @@ use crate::{
     form::{ERROR_ID, TextField, text_of},
     format,
     i18n::{Language, Sentence, Text},
+    keyboard::is_of_input_method,
 };
 
 const HINT_ID: &str = "message_hint";
@@ -185,6 +187,7 @@ impl Composer<'_> {
             Some(Err(problem)) => (problem.in_language(language), true),
             None => (String::new(), false),
         };
+        let has_loose_templates = state.mode == Mode::Json && !problem && json::check(state.message()).is_err();
         html! {
             <>
                 if let Some((sent, total)) = state.upload() {
@@ -193,10 +196,13 @@ impl Composer<'_> {
                         aria-label={text(Text::Upload)}
                     />
                 }
-                <span key="size" id="message_size" class="composer-size" data-problem={problem.then_some("")}>{ size }</span>
+                <span key="size" id="message_size" class="composer-size" data-problem={problem.then_some("")} title={problem.then(|| size.clone())}>
+                    { &size }
+                </span>
                 if state.mode == Mode::Json {
                     <button
-                        key="format" id="format_json" type="button" disabled={problem}
+                        key="format" id="format_json" type="button" disabled={problem || has_loose_templates}
+                        title={has_loose_templates.then(|| text(Text::TemplatesNotLaidOut))}
                         onclick={dispatch.reform(|_: MouseEvent| Action::Format)}
                     >
                         { text(Text::FormatJson) }
@@ -289,7 +295,7 @@ impl Composer<'_> {
 /// The arrow keys take back what was sent, at the start and the end of the text, or while the field shows a text of the history: elsewhere they
 /// move in it.
 fn recall(event: &KeyboardEvent, shows_history: bool) -> Option<Recall> {
-    if event.shift_key() || event.ctrl_key() || event.meta_key() || event.alt_key() || event.is_composing() {
+    if event.shift_key() || event.ctrl_key() || event.meta_key() || event.alt_key() || is_of_input_method(event) {
         return None;
     }
     let field = event.target_dyn_into::<HtmlTextAreaElement>()?;

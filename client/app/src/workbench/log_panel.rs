@@ -53,6 +53,8 @@ pub(crate) struct Props {
     pub(crate) onresend: Callback<Resend>,
     /// Connects to the preset with this path.
     pub(crate) onpreset: Callback<&'static str>,
+    /// There is no connection, and none is being opened: a preset can be chosen.
+    pub(crate) is_over: bool,
     /// Keeps a text with a name over a reload.
     pub(crate) onkeep: Callback<(&'static str, String)>,
     pub(crate) language: Language,
@@ -486,7 +488,12 @@ impl LogPanel {
 
     /// What to begin with.
     fn start(&self, ctx: &Context<Self>) -> Html {
-        let Props { onpreset, language, .. } = ctx.props();
+        let Props {
+            onpreset,
+            is_over,
+            language,
+            ..
+        } = ctx.props();
         let text = |text: Text| text.in_language(*language);
         let presets = PRESETS.map(|(name, path)| {
             let onclick = onpreset.reform(move |_: MouseEvent| path);
@@ -505,8 +512,12 @@ impl LogPanel {
         });
         html! {
             <div key="empty" class="empty">
-                <p>{ text(Text::LogEmpty) }</p>
-                <div class="presets">{ for presets }</div>
+                if *is_over {
+                    <p key="text">{ text(Text::LogEmpty) }</p>
+                    <div key="presets" class="presets">{ for presets }</div>
+                } else {
+                    <p key="text">{ text(Text::LogCleared) }</p>
+                }
                 <dl class="empty-keys">{ for keys }</dl>
             </div>
         }

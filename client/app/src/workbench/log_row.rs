@@ -68,7 +68,7 @@ impl LogRow<'_> {
                 <span class="number">{ format::thousands(number) }</span>
                 { row_time(*at) }
                 <span class="delta">{ self.before.map(|before| format::delta(at - before, language)) }</span>
-                <span class="sign" title={label.in_language(language)}>{ sign }</span>
+                <span class="sign" role="img" aria-label={label.in_language(language)} title={label.in_language(language)}>{ sign }</span>
                 <span class="cell">
                     if let Some(content) = content {
                         <span class="tag">{ content.tag(language) }</span>

@@ -157,7 +157,8 @@ impl LogToolbar<'_> {
         let shown = self.view.matching_messages();
         let sentence = |sentence: Sentence| sentence.in_language(self.language);
         let dropped = (self.log.dropped() > 0).then(|| {
-            html! { <span key="dropped" id="rows_dropped">{ sentence(sentences::rows_dropped(self.log.dropped())) }</span> }
+            let dropped = sentence(sentences::rows_dropped(self.log.dropped()));
+            html! { <span key="dropped" id="rows_dropped" title={dropped.clone()}>{ dropped }</span> }
         });
         let waiting = self.view.is_paused().then(|| {
             let waiting = sentence(Text::RowsWaiting.with([Sentence::thousands(self.view.waiting(self.log))]));
@@ -306,7 +307,7 @@ impl LogToolbar<'_> {
         html! {
             <div key="menu" class="menu">
                 { item("export_jsonl", Text::ExportAll, ExportFormat::JsonLines, false) }
-                { item("export_har", Text::ExportAll, ExportFormat::Har, false) }
+                { item("export_har", Text::ExportMessages, ExportFormat::Har, false) }
                 { for filtered.into_iter().flatten() }
             </div>
         }

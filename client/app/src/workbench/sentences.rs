@@ -223,6 +223,13 @@ mod tests {
     }
 
     #[test]
+    fn a_full_log_says_how_many_rows_it_keeps() {
+        let [english, chinese] = both(&log_full(Bound::Rows(100_000)));
+        assert!(english.starts_with("The log has 100,000 rows, which is all that it keeps"));
+        assert!(chinese.starts_with("日志已达上限 100,000 行"));
+    }
+
+    #[test]
     fn the_number_of_dropped_rows_has_separators() {
         assert_eq!(both(&rows_dropped(12_345))[0], "12,345 older rows dropped");
     }

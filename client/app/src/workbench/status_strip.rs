@@ -1,4 +1,4 @@
-//! The strip with what was negotiated, how the connection ended, what was received and sent, the rate, what is buffered, and the round trip.
+//! The strip with the state where the bar does not show it in words, what was negotiated, how the connection ended, what was received and sent, the rate, what is buffered, and the round trip.
 
 use yew::{Html, html};
 
@@ -6,6 +6,7 @@ use super::{
     reducer::WorkbenchState,
     sentences,
     traffic::{CURVE, Count},
+    url_bar::{elapsed, state_label},
 };
 use crate::{
     connection::{End, Phase},
@@ -13,7 +14,7 @@ use crate::{
     i18n::{Language, Text, close_meaning},
 };
 
-pub(super) fn status_strip(state: &WorkbenchState, language: Language) -> Html {
+pub(super) fn status_strip(state: &WorkbenchState, now: f64, language: Language) -> Html {
     let text = |text: Text| text.in_language(language);
     let (protocol, extensions) = match &state.phase {
         Phase::Open {
@@ -52,6 +53,9 @@ pub(super) fn status_strip(state: &WorkbenchState, language: Language) -> Html {
         }
         _ => Html::default(),
     };
+    // Where the bar has no place for it.
+    let state_in_words =
+        html! { <>{ bold(text(state_label(&state.phase).1).into()) }{ " " }{ elapsed(&state.phase, now) }</> };
     let rate_label = html! {
         <>
             <svg
@@ -74,6 +78,7 @@ pub(super) fn status_strip(state: &WorkbenchState, language: Language) -> Html {
     );
     html! {
         <dl key="status" id="status_strip" class="strip">
+            { entry("state_in_words", "state", String::new(), text(Text::Connection).into(), state_in_words) }
             { named("negotiated_protocol", Text::Protocol, protocol) }
             { named("negotiated_extensions", Text::Extensions, extensions) }
             { close }

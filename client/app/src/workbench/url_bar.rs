@@ -120,7 +120,7 @@ impl UrlBar<'_> {
                     </div>
                     { subprotocols(state, dispatch, is_invalid(&Field::Subprotocols), language) }
                     { close_options(state, dispatch, is_invalid, language) }
-                    { status_strip(state, language) }
+                    { status_strip(state, self.now, language) }
                     <div
                         key="saved" id={SAVED_ID} class="sheet saved" popover="auto" role="dialog" aria-label={Text::SavedConnections.in_language(language)}
                         ontoggle={on_toggle(SAVED_ID, &self.onsheet)}
@@ -248,12 +248,6 @@ impl UrlBar<'_> {
 fn connection_state(phase: &Phase, now: f64, language: Language) -> Html {
     let (name, label) = state_label(phase);
     let has_failed = has_failed(phase);
-    let elapsed = match phase {
-        Phase::Open { since, .. } => format::clock(now - since),
-        phase => phase
-            .waiting_since()
-            .map_or_else(String::new, |since| format::clock(now - since)),
-    };
     html! {
         <span
             key="state" class="url-state" data-state={name.clone()}
@@ -262,9 +256,18 @@ fn connection_state(phase: &Phase, now: f64, language: Language) -> Html {
             <span key="state" id="ready_state" role="status" data-state={name}>
                 { label.in_language(language) }
             </span>
-            <span key="elapsed" id="uptime" class="url-elapsed">{ elapsed }</span>
+            <span key="elapsed" id="uptime" class="url-elapsed">{ elapsed(phase, now) }</span>
         </span>
     }
+}
+
+/// The time since the connection opened, or since it is waited for; empty for none.
+pub(super) fn elapsed(phase: &Phase, now: f64) -> String {
+    let since = match phase {
+        Phase::Open { since, .. } => Some(*since),
+        phase => phase.waiting_since(),
+    };
+    since.map_or_else(String::new, |since| format::clock(now - since))
 }
 
 /// The connection could not be opened, or was lost.
@@ -431,12 +434,11 @@ fn close_options(
         <>
             <button
                 key="close_with" id={CLOSE_BUTTON} type="button" class="wide-only" popovertarget={CLOSE_ID}
+                title={text(Text::ClosingOptions)}
                 data-invalid={invalid.then_some("")}
             >
                 { label.in_language(language) }
-                if state.reconnect {
-                    <span class="reconnects" title={text(Text::Reconnect)}>{ "↻" }</span>
-                }
+                <span class="reconnects" data-off={(!state.reconnect).then_some("")} aria-hidden="true">{ "↻" }</span>
                 <span class="quiet" aria-hidden="true">{ " ▾" }</span>
             </button>
             <div key="close_options" id={CLOSE_ID} class="sheet" popover="auto">

@@ -411,7 +411,7 @@ impl Component for WorkbenchView {
                 { connection_notice(&tab.state, &dispatch, now, language) }
                 <LogPanel
                     key="log" log={tab.log.clone()} onresend={self.onresend.clone()} onpreset={self.onpreset.clone()}
-                    onkeep={self.onkeep.clone()} {language}
+                    onkeep={self.onkeep.clone()} is_over={tab.state.phase.is_over()} {language}
                 />
                 { composer.draw(language) }
             </div>

@@ -252,16 +252,35 @@ fn a_failed_message_can_be_retried_once_or_discarded() {
 }
 
 #[test]
-fn a_failed_message_stays_when_it_is_retried_out_of_the_room() {
+fn a_failed_message_stays_when_it_is_retried_or_edited_out_of_the_room() {
     let mut state = joined();
     send(&mut state, "a");
     let (key, reason) = (1, FailReason::Expired);
     apply(&mut state, SessionEvent::Failed { key, reason });
     state.update(Action::Leave, 0.0);
     assert_eq!(state.update(Action::Retry(key), 0.0), []);
-    assert_eq!(shown(&state), [JOINED, "<You left.>", "* a"]);
+    assert_eq!(state.update(Action::EditFailed(key), 0.0), []);
+    assert_eq!(state.message, "");
+    assert_eq!(shown(&state), ["<You left.>", "* a"]);
     state.update(Action::Join, 0.0);
     assert_eq!(without_failed(state.update(Action::Retry(key), 0.0)).len(), 1);
+}
+
+#[test]
+fn leaving_and_joining_again_is_one_line_unless_something_was_said_between() {
+    let mut state = joined();
+    let rejoin = |state: &mut ChatState, head| {
+        state.update(Action::Leave, 0.0);
+        state.update(Action::Join, 0.0);
+        let again = SessionEvent::Joined(answer(1, head, head, &["Ann"]), Continuity::Recovered);
+        apply(state, again);
+    };
+    rejoin(&mut state, 0);
+    rejoin(&mut state, 0);
+    assert_eq!(shown(&state), [JOINED]);
+    apply(&mut state, from("Bob", 1, "a"));
+    rejoin(&mut state, 1);
+    assert_eq!(shown(&state), [JOINED, "Bob: a", JOINED]);
 }
 
 #[test]

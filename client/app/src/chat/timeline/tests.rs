@@ -1,4 +1,5 @@
 use super::*;
+use crate::i18n::{Language, Text};
 
 fn epoch(bits: u64) -> Epoch {
     Epoch::from_random(bits)
@@ -355,4 +356,12 @@ fn rows_are_in_blocks_that_follow_each_other_and_never_change() {
     );
     timeline.apply_bounds(true);
     blocks(&timeline);
+}
+
+#[test]
+fn the_page_says_how_many_rows_it_shows_at_most() {
+    let rows = crate::format::thousands(MAX_ROWS as u64);
+    for language in Language::ALL {
+        assert!(Text::PageFull.in_language(language).contains(&rows));
+    }
 }
