@@ -194,6 +194,7 @@ impl Look<'_> {
     async fn at_narrow_pages(&self, stage: &Stage, findings: &mut Vec<String>) -> Outcome {
         let page = stage.page.new_window(320, 640).await?;
         page.open(&stage.server.http("/"), "connect_websocket").await?;
+        page.paste("url", &stage.server.ws("/echo")).await?;
         page.click("connect_websocket").await?;
         page.wait_state("ready_state", "OPEN").await?;
         page.paste("message", r#"{"id": 1, "list": [{"open": true}, {"none": null}]}"#)

@@ -294,6 +294,9 @@ fn keys_of_an_input_method_close_nothing_and_move_no_mark() {
         page.fill("chat_message", "@b").await?;
         page.wait_shown("chat_names").await?;
         press("chat_message", "Escape", 229).await?;
+        assert!(page.is_shown("chat_names").await?, "the names are still offered");
+        page.fill("chat_message", "").await?;
+        page.wait_hidden("chat_names").await?;
         page.press_with(Key::Control, "k").await?;
         page.wait_shown("chat_switch_to").await?;
         let marked = "return arguments[0].getAttribute('aria-activedescendant');";

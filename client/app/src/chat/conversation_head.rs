@@ -55,9 +55,9 @@ pub(super) fn conversation_head(state: &ChatState, dispatch: &Callback<Action>, 
             </button>
             <button
                 key={PEOPLE_ID} id={PEOPLE_ID} type="button" aria-expanded={expanded(Sheet::People)}
-                aria-label={text(Text::People)} onclick={toggle(Sheet::People)}
+                onclick={toggle(Sheet::People)}
             >
-                { icon::people() }
+                { icon::people() }<span class="visually-hidden">{ text(Text::People) }{ " " }</span>
                 if !state.is_out() {
                     { format::thousands(state.roster.users() as u64) }
                 }

@@ -277,7 +277,10 @@ impl Component for LogPanel {
                     browser::remember(Setting::DetailWidth, &self.detail_width.to_string());
                 }
             }
-            Msg::Follow => self.view.list.follow = !self.view.list.follow,
+            Msg::Follow => {
+                self.hold_position(&log.read());
+                self.view.list.follow = !self.view.list.follow;
+            }
             Msg::Pause => {
                 let log = log.read();
                 self.view.toggle_pause(&log);

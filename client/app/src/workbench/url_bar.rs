@@ -125,7 +125,7 @@ impl UrlBar<'_> {
                         key="saved" id={SAVED_ID} class="sheet saved" popover="auto" role="dialog" aria-label={Text::SavedConnections.in_language(language)}
                         ontoggle={on_toggle(SAVED_ID, &self.onsheet)}
                     >
-                        <h3 key="title" class="narrow-only">{ Text::SavedConnections.in_language(language) }</h3>
+                        <h2 key="title" class="narrow-only">{ Text::SavedConnections.in_language(language) }</h2>
                         { self.sheet.draw(Kind::Connection, self.saved, &self.onsheet, language) }
                         { self.sheet.draw_files(&self.onsheet, language) }
                     </div>

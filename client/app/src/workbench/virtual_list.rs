@@ -77,7 +77,7 @@ impl VirtualList {
     }
 
     /// The element was scrolled or resized, or its content grew. Scrolling up stops following, reaching the end starts
-    /// it again; growth does neither. Where the element stood before a key moved the list means nothing.
+    /// it again; growth does neither, and being at the end neither, where the user may have stopped it. Where the element stood before a key moved the list means nothing.
     pub(crate) fn scrolled(&mut self, top: f64, height: f64, content_height: f64) {
         self.height = height;
         if self.moved {
@@ -85,7 +85,7 @@ impl VirtualList {
         }
         let at_end = top + height >= content_height - ROW_HEIGHT / 2.0;
         if at_end {
-            self.follow = true;
+            self.follow |= (top - self.scroll_top).abs() > 1.0;
         } else if top < self.scroll_top - 1.0 {
             self.follow = false;
         }
@@ -210,6 +210,9 @@ mod tests {
         assert!(!view.follow, "scrolling down but not to the end must not start it");
         view.scrolled(4720.0, 280.0, 5000.0);
         assert!(view.follow);
+        view.follow = false;
+        view.scrolled(4720.0, 280.0, 5000.0);
+        assert!(!view.follow, "it was stopped at the end");
     }
 
     #[test]
