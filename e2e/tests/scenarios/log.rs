@@ -534,7 +534,7 @@ fn the_details_are_made_wider_with_the_pointer() {
             let [first, last] = [left, left];
             while (at(first - 1)) first--;
             while (at(last + 1)) last++;
-            return [width, last, top + 60, last - first + 1];";
+            return [width, left, top + 60, last - first + 1];";
         let place: [f64; 4] = serde_json::from_value(page.script("detail_separator", place).await?)?;
         let [width, x, y, target] = place;
         assert!(target >= 24.0, "the pointer has {target} pixels");
@@ -554,8 +554,8 @@ fn the_details_are_made_wider_with_the_pointer() {
                     .await?;
                 Ok::<_, StepError>(now.as_f64().unwrap_or_default() - width)
             },
-            // By as much as the pointer moved; it was pressed at the edge of what it may press.
-            |wider| (45.0..80.0).contains(wider),
+            // By as much as the pointer moved.
+            |wider| (48.0..=52.0).contains(wider),
         )
         .await?;
         Ok(())
