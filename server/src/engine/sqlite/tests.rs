@@ -712,18 +712,25 @@ async fn what_a_user_said_is_deleted_in_many_transactions_and_messages_are_added
 #[tokio::test]
 async fn a_deletion_in_a_group_deletes_what_came_before_it_and_nothing_after_it() {
     let place = Place::new();
-    let engine = place.open();
+    let sqlite = Arc::new(open(&quick(&place.path())));
+    let engine: Arc<dyn Engine> = sqlite.clone();
     let told = Arc::new(Told::default());
     let _watch = engine.watch(&room("a"), told.clone()).await.unwrap();
     add(&engine, numbered("a", 1, 1)).await;
     assert_eq!(told.wait_for(1).await, [Ok(1)]);
     let tool = place.tool();
-    // All of it waits for the tool, and is one group.
     tool.execute_batch("BEGIN IMMEDIATE").unwrap();
+    // The writer waits for the tool with this one. What follows waits for the writer, and is one group.
+    let first = engine.append(numbered("b", 1, 1));
+    wait_for("the writer to take the first message", || {
+        sqlite.0.shared.calls.is_empty()
+    })
+    .await;
     let before = engine.append(numbered("a", 1, 2));
     let deletion = engine.delete_room(&room("a"));
     let after = engine.append(numbered("a", 1, 3));
     tool.execute_batch("ROLLBACK").unwrap();
+    assert!(matches!(first.await, AppendOutcome::Added(_)));
     assert!(matches!(before.await, AppendOutcome::Added(place) if place.offset == offset(2)));
     let deleted = deletion.await.unwrap();
     assert_eq!(deleted.messages, 2);

@@ -119,6 +119,11 @@ impl Calls {
         self.arrived.notify_one();
     }
 
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.lock().calls.is_empty()
+    }
+
     /// Takes the next group, of at most so many calls; it is empty at `until`. `None` when the engine is closed and all
     /// calls are taken.
     fn next(&self, most: usize, until: std::time::Instant) -> Option<VecDeque<Call>> {
