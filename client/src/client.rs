@@ -2,6 +2,7 @@
 
 mod builder;
 mod delivery;
+#[cfg(feature = "direct")]
 mod direct;
 mod event;
 mod inbox;
@@ -22,6 +23,7 @@ use crate::driver::Driver;
 
 pub use builder::{ClientBuilder, OutboxStorage};
 pub use delivery::{Acked, Delivery};
+#[cfg(feature = "direct")]
 pub use direct::{Addressee, Direct, DirectOptions, Directed};
 pub use event::{Event, History, Incoming, Received};
 pub use inbox::InboxOptions;
@@ -128,6 +130,7 @@ impl Client {
         Ok(Room::join(self.clone(), room_name(room)?, options))
     }
 
+    #[cfg(feature = "direct")]
     /// What is addressed to this client's user, alone or as a member of a group, by a back end: a `Stream` of [`Directed`]
     /// events. Dropping it ends that.
     ///

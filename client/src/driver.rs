@@ -6,6 +6,7 @@
 //! after the outputs that are being carried out. Nothing stays borrowed while foreign code runs. The browser's closures
 //! hold the driver weakly, so dropping the last handle ends everything.
 
+#[cfg(feature = "direct")]
 mod direct;
 mod early;
 mod pages;
@@ -23,7 +24,7 @@ use std::{
 
 use litemap::LiteMap;
 use talkback_protocol::{
-    Body, ClientKey, Cursor, Moment, Offset, RoomName, SenderId, close, log_line,
+    Body, ClientKey, Moment, Offset, RoomName, SenderId, close, log_line,
     message::Member,
     session::client::{
         ClientOptions, ClientSession, DeliveryState, FailReason, Generation, HistoryPage, Input, Output, PageError,
@@ -39,10 +40,10 @@ use crate::{
     waiters::{Waiter, Waiters},
 };
 
-use direct::Readers;
 use pages::{Asker, PageSlot, Pages};
 use rooms::Rooms;
 
+#[cfg(feature = "direct")]
 pub(crate) use direct::DirectReader;
 pub(crate) use early::Early;
 pub(crate) use rooms::Handle;
@@ -72,10 +73,12 @@ pub(crate) enum Command {
         room: RoomName,
         start: StartPosition,
     },
+    #[cfg(feature = "direct")]
     Address {
-        since: Vec<(RoomName, Cursor)>,
+        since: Vec<(RoomName, talkback_protocol::Cursor)>,
         history: u32,
     },
+    #[cfg(feature = "direct")]
     LeaveAddressed,
 }
 
@@ -143,7 +146,8 @@ pub(crate) struct Driver {
     restored: RefCell<Vec<Restored>>,
     pages: Pages,
     rooms: Rooms,
-    direct: Readers,
+    #[cfg(feature = "direct")]
+    direct: direct::Readers,
     pub(crate) status: Rc<Watched<Status>>,
     /// Tasks that wait for the store to be opened.
     ready: Waiters,
@@ -178,7 +182,8 @@ impl Driver {
             restored: RefCell::default(),
             pages: Pages::default(),
             rooms: Rooms::default(),
-            direct: Readers::default(),
+            #[cfg(feature = "direct")]
+            direct: direct::Readers::default(),
             status: Watched::new(Status::Stopped(StopReason::NotStarted)),
             ready: Waiters::default(),
             send_queue: SendQueue::default(),
@@ -300,9 +305,11 @@ impl Driver {
             Command::Join { room, start } => {
                 self.call(|session, moment| session.join(moment, room, start.since, Some(start.history)))
             }
+            #[cfg(feature = "direct")]
             Command::Address { since, history } => {
                 self.call(|session, moment| session.address(moment, since, Some(history)))
             }
+            #[cfg(feature = "direct")]
             Command::LeaveAddressed => self.call(ClientSession::leave_addressed),
         };
     }
@@ -397,41 +404,6 @@ impl Driver {
         Poll::Ready(Some(event))
     }
 
-    /// Adds a reader of what is addressed to the user; the first one asks the server for it.
-    pub(crate) fn direct(&self, since: &[(RoomName, Cursor)], history: u32, bounds: InboxOptions) -> Rc<DirectReader> {
-        let (reader, handles) = self.direct.add(&self.rooms, since, history, bounds);
-        for (room, handle) in handles {
-            self.pump(&room, &handle);
-        }
-        let since = since.to_vec();
-        self.give(Command::Address { since, history });
-        reader
-    }
-
-    /// Removes a reader of what is addressed to the user; without one the server is told that it is not wanted.
-    pub(crate) fn release_direct(&self, reader: &Rc<DirectReader>) {
-        if self.direct.remove(&self.rooms, reader) {
-            self.give(Command::LeaveAddressed);
-        }
-    }
-
-    /// The next event of what is addressed to the user, with its room.
-    pub(crate) fn poll_direct(
-        &self,
-        reader: &Rc<DirectReader>,
-        waiter: &Waiter,
-        context: &Context<'_>,
-    ) -> Poll<Option<(Option<RoomName>, RoomEvent)>> {
-        let Some((room, event)) = reader.take() else {
-            return reader.poll_end(waiter, context);
-        };
-        let room = room.map(|(room, handle)| {
-            self.pump(&room, &handle);
-            room
-        });
-        Poll::Ready(Some((room, event)))
-    }
-
     /// The users in a room that is joined, if the server tells them.
     pub(crate) fn members(&self, room: &RoomName) -> Option<Vec<Member>> {
         self.rooms.members(room)
@@ -443,6 +415,7 @@ impl Driver {
     }
 
     fn room_event(&self, room: &RoomName, event: RoomEvent) {
+        #[cfg(feature = "direct")]
         if room.is_reserved() {
             self.direct.begin(&self.rooms, room);
         }
@@ -663,6 +636,9 @@ impl Driver {
                 }
             }
             Output::Room { room, event } => self.room_event(&room, event),
+            #[cfg(not(feature = "direct"))]
+            Output::NotAddressed { .. } => {}
+            #[cfg(feature = "direct")]
             Output::NotAddressed { code, message } => self.direct.refuse(&self.rooms, &code, &message),
             Output::Delivery { tag, state } => {
                 let is_final = state.is_final();

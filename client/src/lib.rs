@@ -32,8 +32,8 @@
 //! - [`Client`], built by a [`ClientBuilder`]: the connection's status, tokens, and an outbox that can survive a reload
 //!   ([`OutboxStorage`]);
 //! - [`Room`], a `Stream` of [`Event`]s, and [`RoomSender`]: messages of any serde type, signals, history, members;
-//! - [`Direct`], a `Stream` of what a back end addresses to this user or to its groups;
 //! - [`Delivery`]: the state of a sent message, as a `Future` and a `Stream`;
+//! - `Direct` (feature `direct`), a `Stream` of what a back end addresses to this user or to its groups;
 //! - `yew` (feature `yew`): a provider and hooks; `test_util` (feature `test-util`): a network, a server and a clock in
 //!   memory;
 //! - `trace` (feature `trace`): what the session decides, as lines of the `log` crate, and a logger for the browser's
@@ -121,9 +121,12 @@ pub use talkback_protocol::{
 
 #[cfg(feature = "session")]
 pub use client::{
-    Acked, Addressee, Changes, Client, ClientBuilder, Delivery, Direct, DirectOptions, Directed, Event, Fault, History,
-    InboxOptions, Incoming, JoinOptions, OutboxStorage, Received, Restored, Room, RoomNameError, RoomSender, room_name,
+    Acked, Changes, Client, ClientBuilder, Delivery, Event, Fault, History, InboxOptions, Incoming, JoinOptions,
+    OutboxStorage, Received, Restored, Room, RoomNameError, RoomSender, room_name,
 };
+
+#[cfg(feature = "direct")]
+pub use client::{Addressee, Direct, DirectOptions, Directed};
 
 pub use talkback_protocol::close;
 

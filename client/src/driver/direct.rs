@@ -10,7 +10,10 @@ use std::{
 use litemap::LiteMap;
 use talkback_protocol::{Cursor, RoomName, session::client::RoomEvent};
 
-use super::rooms::{Handle, Rooms};
+use super::{
+    Command, Driver,
+    rooms::{Handle, Rooms},
+};
 use crate::{
     client::{Inbox, InboxOptions, StartPosition},
     waiters::{Waiter, Waiters},
@@ -145,5 +148,42 @@ impl Readers {
             reader.is_over.set(true);
             reader.waiting.wake();
         }
+    }
+}
+
+impl Driver {
+    /// Adds a reader of what is addressed to the user; the first one asks the server for it.
+    pub(crate) fn direct(&self, since: &[(RoomName, Cursor)], history: u32, bounds: InboxOptions) -> Rc<DirectReader> {
+        let (reader, handles) = self.direct.add(&self.rooms, since, history, bounds);
+        for (room, handle) in handles {
+            self.pump(&room, &handle);
+        }
+        let since = since.to_vec();
+        self.give(Command::Address { since, history });
+        reader
+    }
+
+    /// Removes a reader of what is addressed to the user; without one the server is told that it is not wanted.
+    pub(crate) fn release_direct(&self, reader: &Rc<DirectReader>) {
+        if self.direct.remove(&self.rooms, reader) {
+            self.give(Command::LeaveAddressed);
+        }
+    }
+
+    /// The next event of what is addressed to the user, with its room.
+    pub(crate) fn poll_direct(
+        &self,
+        reader: &Rc<DirectReader>,
+        waiter: &Waiter,
+        context: &Context<'_>,
+    ) -> Poll<Option<(Option<RoomName>, RoomEvent)>> {
+        let Some((room, event)) = reader.take() else {
+            return reader.poll_end(waiter, context);
+        };
+        let room = room.map(|(room, handle)| {
+            self.pump(&room, &handle);
+            room
+        });
+        Poll::Ready(Some((room, event)))
     }
 }

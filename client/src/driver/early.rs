@@ -75,6 +75,7 @@ fn replaces(later: &Command, earlier: &Held) -> bool {
     match (later, earlier) {
         (Command::Event(event), Command::Event(earlier)) => discriminant(event) == discriminant(earlier),
         (Command::Connect, Command::Connect) | (Command::Stop, Command::Stop) => true,
+        #[cfg(feature = "direct")]
         // Only the first `Address` of several has an effect, and none before a `LeaveAddressed`.
         (Command::LeaveAddressed, Command::Address { .. } | Command::LeaveAddressed) => true,
         _ => false,
@@ -132,9 +133,12 @@ impl Early {
 impl Waiting for Early {
     fn hold(&self, command: Command) {
         let mut all = self.held.borrow_mut();
-        let is_address = |held: &Held| matches!(held, Held::Command(Command::Address { .. }));
-        if matches!(command, Command::Address { .. }) && all.iter().any(is_address) {
-            return;
+        #[cfg(feature = "direct")]
+        if matches!(command, Command::Address { .. }) {
+            let is_address = |held: &Held| matches!(held, Held::Command(Command::Address { .. }));
+            if all.iter().any(is_address) {
+                return;
+            }
         }
         all.retain(|earlier| !replaces(&command, earlier));
         all.push_back(Held::Command(command));

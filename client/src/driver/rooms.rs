@@ -61,6 +61,7 @@ impl Handle {
     }
 
     /// Whether its reader has read the last event.
+    #[cfg(feature = "direct")]
     pub(super) fn is_over(&self) -> bool {
         self.inbox.borrow().is_over()
     }
@@ -77,6 +78,7 @@ impl Rooms {
     }
 
     /// The rooms that have a handle.
+    #[cfg(feature = "direct")]
     pub(super) fn names(&self) -> Vec<RoomName> {
         self.0.borrow().iter().map(|(room, _)| room.clone()).collect()
     }

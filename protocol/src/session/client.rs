@@ -47,7 +47,7 @@ use acknowledged::Acknowledged;
 use history::{History, Question};
 use link::Link;
 use outbox::{Outbox, Progress, unfit};
-use rooms::{Effect, Rooms};
+use rooms::{Effect, Rooms, is_addressed};
 use timer::{Timer, Timers};
 use trace::{RoomNumbers, debug, trace};
 
@@ -186,7 +186,7 @@ impl ClientSession {
     /// all of them any more, the newest `history` messages do.
     pub fn join(&mut self, moment: Moment, room: RoomName, since: Option<Cursor>, history: Option<u32>) {
         self.at(moment, |session| {
-            if room.is_reserved() {
+            if is_addressed(&room) {
                 let event = RoomEvent::Refused {
                     code: code::FORBIDDEN.to_owned(),
                     message: "rooms whose names begin with ~ are the server's own".to_owned(),
@@ -216,6 +216,7 @@ impl ClientSession {
     ///
     /// `since` has the last messages that the application has of rooms that it knows, `history` is as in
     /// [`join`](Self::join).
+    #[cfg(feature = "direct")]
     pub fn address(&mut self, moment: Moment, since: Vec<(RoomName, Cursor)>, history: Option<u32>) {
         self.at(moment, |session| {
             session.rooms.want_addressed(since, history, session.options.rooms);
@@ -224,12 +225,13 @@ impl ClientSession {
 
     /// Ends what [`address`](Self::address) asked for. No event of an addressed room follows, also none that was not
     /// taken from [`poll_output`](Self::poll_output) yet.
+    #[cfg(feature = "direct")]
     pub fn leave_addressed(&mut self, moment: Moment) {
         self.at(moment, |session| {
             session.lines.extend(session.rooms.leave_addressed());
             session
                 .outputs
-                .retain(|output| !matches!(output, Output::Room { room, .. } if room.is_reserved()));
+                .retain(|output| !matches!(output, Output::Room { room, .. } if is_addressed(room)));
         });
     }
 

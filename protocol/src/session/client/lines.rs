@@ -249,7 +249,7 @@ impl ClientSession {
                     self.outputs.push_back(Output::Page { tag, result });
                 }
             }
-            (Some("direct"), room, _) => {
+            (Some("direct"), room, _) if cfg!(feature = "direct") => {
                 debug!("what is addressed is refused ({})", trace::code(&error.code));
                 match (until, room) {
                     (Some(until), _) => self.rooms.ask_again(until),

@@ -15,7 +15,31 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Rooms {
     rooms: LiteMap<RoomName, Room>,
-    addressed: Option<Addressed>,
+    addressed: Option<IfLinked>,
+}
+
+#[cfg(feature = "direct")]
+type IfLinked = Addressed;
+
+/// There is no value of it, so that the compiler leaves out what is done with one.
+#[cfg(not(feature = "direct"))]
+#[derive(Debug)]
+enum IfLinked {}
+
+#[cfg(not(feature = "direct"))]
+impl std::ops::Deref for IfLinked {
+    type Target = Addressed;
+
+    fn deref(&self) -> &Addressed {
+        match *self {}
+    }
+}
+
+#[cfg(not(feature = "direct"))]
+impl std::ops::DerefMut for IfLinked {
+    fn deref_mut(&mut self) -> &mut Addressed {
+        match *self {}
+    }
 }
 
 /// The application wants what is addressed to its user. The server says which rooms these are; their names are reserved,
@@ -26,6 +50,11 @@ struct Addressed {
     history: Option<u32>,
     /// When to send `direct`; `None` while it was sent on this connection.
     ask_at: Option<Duration>,
+}
+
+/// Whether a room is an addressed one, which no application joins.
+pub(super) fn is_addressed(room: &RoomName) -> bool {
+    cfg!(feature = "direct") && room.is_reserved()
 }
 
 /// The most bytes of a position in `direct` besides the name of its room, and of the rest of that line.
@@ -173,6 +202,7 @@ impl Rooms {
 
     /// The application wants what is addressed to its user: the messages after these cursors, at most `max` of them, and
     /// of other rooms the newest. Without effect if it wants it already.
+    #[cfg(feature = "direct")]
     pub(super) fn want_addressed(
         &mut self,
         since: impl IntoIterator<Item = (RoomName, Cursor)>,
@@ -187,7 +217,7 @@ impl Rooms {
             ask_at: Some(Duration::ZERO),
         });
         for (name, cursor) in since.into_iter().take(max) {
-            if name.is_reserved() {
+            if is_addressed(&name) {
                 self.want(name, Some(cursor), history, usize::MAX);
             }
         }
@@ -200,7 +230,7 @@ impl Rooms {
         };
         let names: Vec<_> = self.rooms.iter().map(|(name, _)| name.clone()).collect();
         let mut lines = Vec::new();
-        for name in names.into_iter().filter(RoomName::is_reserved) {
+        for name in names.into_iter().filter(is_addressed) {
             // The server may have begun a room whose `joined` is on its way.
             if addressed.ask_at.is_none()
                 && let Some(room @ Room::Out(_)) = self.rooms.get_mut(&name)
@@ -225,7 +255,7 @@ impl Rooms {
         let Self { rooms, addressed } = self;
         let addressed = addressed.as_mut()?;
         addressed.ask_at.take_if(|at| *at <= now)?;
-        let since = rooms.iter().filter(|(name, _)| name.is_reserved());
+        let since = rooms.iter().filter(|(name, _)| is_addressed(name));
         let since = since.filter_map(|(name, room)| match room {
             // The server has left the room, or does so before it reads this line.
             Room::Out(start) | Room::Rejoining(start) => {
@@ -258,7 +288,7 @@ impl Rooms {
 
     /// The server refused one of the addressed rooms for good.
     pub(super) fn refused_addressed(&mut self, name: &RoomName, code: String, message: String) -> Effect {
-        if self.addressed.is_none() || !name.is_reserved() {
+        if self.addressed.is_none() || !is_addressed(name) {
             return Effect::Nothing;
         }
         self.rooms.remove(name);
@@ -272,7 +302,7 @@ impl Rooms {
 
     /// The next `join` that can be sent now.
     pub(super) fn next_join(&mut self, now: Duration) -> Option<ClientLine> {
-        let mut rooms = self.rooms.iter_mut().filter(|(name, _)| !name.is_reserved());
+        let mut rooms = self.rooms.iter_mut().filter(|(name, _)| !is_addressed(name));
         let (name, room, start) = rooms.find_map(|(name, room)| {
             let start = room.joinable(now)?.clone();
             Some((name, room, start))
@@ -326,8 +356,8 @@ impl Rooms {
     /// The server joined a room: on request, or an addressed one by itself, of which there are at most `max` with the
     /// others.
     pub(super) fn joined(&mut self, joined: Joined, max: usize) -> Effect {
-        let is_wanted = self.addressed.is_some() || !joined.room.is_reserved();
-        let room = if joined.room.is_reserved() {
+        let is_wanted = self.addressed.is_some() || !is_addressed(&joined.room);
+        let room = if is_addressed(&joined.room) {
             self.addressed_room(&joined.room, max)
         } else {
             self.rooms.get_mut(&joined.room)
@@ -354,7 +384,7 @@ impl Rooms {
             same && since.offset == cursor.offset
         };
         let goes_on = since.as_ref().is_none_or(goes_on);
-        if joined.recovered && !goes_on && !joined.room.is_reserved() {
+        if joined.recovered && !goes_on && !is_addressed(&joined.room) {
             return Effect::Violation("joined says recovered, but begins at another place than the cursor");
         }
         let had_cursor = since.is_some();
@@ -405,7 +435,7 @@ impl Rooms {
             Room::Leaving(_) | Room::Rejoining(_) if reason.is_some() => Effect::Nothing,
             Room::Rejoining(start) => {
                 *room = Room::Out(start.clone());
-                if name.is_reserved() {
+                if is_addressed(name) {
                     self.ask_again(Duration::ZERO);
                 }
                 Effect::Nothing
