@@ -40,13 +40,19 @@ struct Edit {
     replace: String,
 }
 
+/// The bugs of the workspace in this folder.
+fn read(workspace: &Path) -> anyhow::Result<Vec<Bug>> {
+    let text = fs::read_to_string(workspace.join(FILE)).with_context(|| format!("cannot read {FILE}"))?;
+    let File { bug } = toml::from_str(&text).context(FILE)?;
+    Ok(bug)
+}
+
 /// Tries the bug with this name, or all of them.
 ///
 /// # Errors
 /// A bug is not noticed, or cannot be planted.
 pub(super) fn run(name: &str) -> anyhow::Result<()> {
-    let text = fs::read_to_string(FILE).with_context(|| format!("cannot read {FILE}"))?;
-    let File { bug: bugs } = toml::from_str(&text).context(FILE)?;
+    let bugs = read(Path::new("."))?;
     let names: Vec<_> = bugs.iter().map(|bug| bug.name.as_str()).collect();
     ensure!(
         name == "all" || names.contains(&name),
@@ -146,5 +152,27 @@ impl Bug {
             self.name
         );
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_of_each_planted_bug_occurs_once_in_its_file() {
+        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let bugs = read(&workspace).unwrap();
+        assert!(bugs.len() > 5);
+        for edit in bugs.iter().flat_map(|bug| &bug.edit) {
+            let text = fs::read_to_string(workspace.join(&edit.file)).unwrap();
+            assert_eq!(
+                text.matches(edit.find.trim_end()).count(),
+                1,
+                "{}: {}",
+                edit.file,
+                edit.find
+            );
+        }
     }
 }
