@@ -308,7 +308,8 @@ fn a_page_that_cannot_go_on_says_so_and_can_be_loaded_again() {
 /// What each element of the shown view looks like: every property, its pseudo-elements too.
 const LOOKS: &str = "
     const hidden = document.documentElement.dataset.view === 'chat' ? '#workbench' : '#chat';
-    const elements = document.querySelectorAll(`*:not(${hidden}, ${hidden} *)`);
+    // The styles of the help come later, as its content does.
+    const elements = document.querySelectorAll(`*:not(${hidden}, ${hidden} *, #help, #help *)`);
     const looks = () => Array.from(elements, element =>
         [null, '::before', '::after'].map(pseudo => {
             const style = getComputedStyle(element, pseudo);

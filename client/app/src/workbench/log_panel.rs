@@ -246,7 +246,7 @@ impl Component for LogPanel {
             }
             Msg::Select(number) => {
                 self.hold_position(&log.read());
-                self.view.list.selected = Some(number);
+                self.view.select(&log.read(), number);
                 self.copy = CopyState::Ready;
             }
             Msg::Pressed(pressed) => {

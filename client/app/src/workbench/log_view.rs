@@ -247,6 +247,14 @@ impl LogView {
         log.get(self.list.selected?).cloned()
     }
 
+    /// Selects the row on which the user has clicked.
+    pub(crate) fn select(&mut self, log: &Log<LogEntry>, number: u64) {
+        self.list.selected = Some(number);
+        if let Some(index) = self.index_of(log, number) {
+            self.list.show(index);
+        }
+    }
+
     pub(crate) fn move_selection(&mut self, log: &Log<LogEntry>, movement: SelectionMove) {
         let selected = self.list.selected.and_then(|number| self.index_of(log, number));
         let target = self.list.move_selection(movement, selected, self.len(log));

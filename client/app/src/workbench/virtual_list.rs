@@ -77,7 +77,8 @@ impl VirtualList {
     }
 
     /// The element was scrolled or resized, or its content grew. Scrolling up stops following, reaching the end starts
-    /// it again; growth does neither, and being at the end neither, where the user may have stopped it. Where the element stood before a key moved the list means nothing.
+    /// it again; growth does neither, and being at the end neither, where the user may have stopped it. Where the element
+    /// stood before a key moved the list means nothing.
     pub(crate) fn scrolled(&mut self, top: f64, height: f64, content_height: f64) {
         self.height = height;
         if self.moved {
@@ -124,6 +125,16 @@ impl VirtualList {
         self.scroll_into_view(target, total);
         self.moved = true;
         Some(target)
+    }
+
+    /// Brings a row that was clicked back if the list is held at a place without it: on a busy machine newer rows are drawn
+    /// some time before their element is scrolled, and can be clicked meanwhile.
+    pub(crate) fn show(&mut self, index: usize) {
+        let top = pixels(index);
+        if top + ROW_HEIGHT <= self.scroll_top || top >= self.scroll_top + self.height {
+            self.scroll_top = (top + ROW_HEIGHT - self.height).max(0.0);
+            self.moved = true;
+        }
     }
 
     /// Scrolls by the least distance that makes the row at an index wholly visible.
@@ -225,6 +236,22 @@ mod tests {
         view.moved = false;
         view.scrolled(pixels(990), view.height, pixels(1000));
         assert!(view.follow);
+    }
+
+    #[test]
+    fn a_row_that_was_clicked_before_the_list_was_scrolled_to_it_is_shown() {
+        let mut view = list();
+        view.scrolled(pixels(990), view.height, pixels(1000));
+        view.selected = Some(1050);
+        view.show(1050);
+        assert!(view.drawn(1100).contains(&1050));
+        assert!(view.follow, "following goes on after the row is let go");
+        let place = view.scroll_top;
+        view.show(1049);
+        assert!(
+            (view.scroll_top - place).abs() < 1.0,
+            "a row that is visible moves nothing"
+        );
     }
 
     #[test]
