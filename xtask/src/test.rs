@@ -23,7 +23,7 @@ pub(crate) struct TestArgs {
     /// Run only this tier
     #[arg(long)]
     tier: Option<Tier>,
-    /// Also run the tier `long`, which takes most of an hour, axe-core in every engine and language, the
+    /// Also run the tier `long`, which takes most of an hour, axe-core in every engine, language and theme, the
     /// pictures in every theme, and the long forms of scenarios; with `--tier`, the long form of that tier
     #[arg(long)]
     full: bool,
