@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     client::Shared,
-    faults::{LOST_TAIL, micros, shuffled, tail},
+    faults::{Dealer, LOST_TAIL, micros, tail},
     redis::{EPOCHS_DEADLINE, OPTIONS, info, start_again, until},
 };
 
@@ -92,22 +92,12 @@ impl ClusterFaults {
     /// A node did not do what it was told.
     pub(crate) async fn run(mut self, until: Instant) -> Result<RedisCluster> {
         self.find_rooms().await?;
-        let mut dealt = false;
-        while !dealt || Instant::now() < until {
-            let deck = shuffled(&DECK, &self.kinds, &mut self.rng);
-            if deck.is_empty() {
-                tokio::time::sleep_until(until).await;
-            }
-            for kind in deck {
-                if dealt && Instant::now() >= until {
-                    break;
-                }
-                sleep(Duration::from_micros(self.rng.u64(20_000..1_000_000))).await;
-                self.happen(kind)
-                    .await
-                    .with_context(|| format!("fault {}", kind.name()))?;
-            }
-            dealt = true;
+        let mut dealer = Dealer::new(&DECK, &self.kinds, until);
+        while let Some(kind) = dealer.next(&mut self.rng).await {
+            sleep(Duration::from_micros(self.rng.u64(20_000..1_000_000))).await;
+            self.happen(kind)
+                .await
+                .with_context(|| format!("fault {}", kind.name()))?;
         }
         Ok(self.cluster)
     }

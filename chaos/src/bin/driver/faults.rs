@@ -59,12 +59,43 @@ pub(crate) fn kinds(topology: Topology, has_power_cut: bool, has_clocks: bool) -
     all.chain(redis.iter().map(|(kind, _)| *kind)).collect()
 }
 
-/// A deck of those of its faults that happen in this run.
-pub(crate) fn shuffled(deck: &[(Kind, usize)], kinds: &[Kind], rng: &mut fastrand::Rng) -> Vec<Kind> {
-    let chosen = deck.iter().filter(|(kind, _)| kinds.contains(kind));
-    let mut cards: Vec<_> = chosen.flat_map(|&(kind, count)| vec![kind; count]).collect();
-    rng.shuffle(&mut cards);
-    cards
+/// Deals a deck of faults again and again, in another order each time: the whole deck once, and then until the end.
+pub(crate) struct Dealer {
+    cards: Vec<Kind>,
+    /// Those of the deck that were not dealt in this turn.
+    left: Vec<Kind>,
+    turns: u32,
+    until: Instant,
+}
+
+impl Dealer {
+    /// Of the deck, only these kinds happen in this run.
+    pub(crate) fn new(deck: &[(Kind, usize)], kinds: &[Kind], until: Instant) -> Self {
+        let chosen = deck.iter().filter(|(kind, _)| kinds.contains(kind));
+        Self {
+            cards: chosen.flat_map(|&(kind, count)| vec![kind; count]).collect(),
+            left: Vec::new(),
+            turns: 0,
+            until,
+        }
+    }
+
+    /// The next fault; `None` after the end. Without any fault it waits for the end.
+    pub(crate) async fn next(&mut self, rng: &mut fastrand::Rng) -> Option<Kind> {
+        if self.cards.is_empty() {
+            tokio::time::sleep_until(self.until).await;
+            return None;
+        }
+        if self.left.is_empty() {
+            self.turns += 1;
+            self.left.clone_from(&self.cards);
+            rng.shuffle(&mut self.left);
+        }
+        if self.turns > 1 && Instant::now() >= self.until {
+            return None;
+        }
+        self.left.pop()
+    }
 }
 
 /// What breaks the servers.
@@ -88,23 +119,13 @@ impl ServerFaults {
     /// # Errors
     /// One ended by itself or did not start.
     pub(crate) async fn run(mut self, until: Instant) -> Result<Self> {
-        let mut dealt = false;
-        while !dealt || Instant::now() < until {
-            let deck = shuffled(&SERVER_DECK, &self.kinds, &mut self.rng);
-            if deck.is_empty() {
-                tokio::time::sleep_until(until).await;
-            }
-            for kind in deck {
-                if dealt && Instant::now() >= until {
-                    break;
-                }
-                let pause = Duration::from_micros(self.rng.u64(20_000..1_200_000));
-                block_in_place(|| sleep_exactly(pause));
-                self.happen(kind)
-                    .await
-                    .with_context(|| format!("fault {}", kind.name()))?;
-            }
-            dealt = true;
+        let mut dealer = Dealer::new(&SERVER_DECK, &self.kinds, until);
+        while let Some(kind) = dealer.next(&mut self.rng).await {
+            let pause = Duration::from_micros(self.rng.u64(20_000..1_200_000));
+            block_in_place(|| sleep_exactly(pause));
+            self.happen(kind)
+                .await
+                .with_context(|| format!("fault {}", kind.name()))?;
         }
         Ok(self)
     }
@@ -327,20 +348,10 @@ pub(crate) struct NetworkFaults {
 impl NetworkFaults {
     /// Breaks connections until this time. Afterwards the network works.
     pub(crate) async fn run(mut self, until: Instant) {
-        let mut dealt = false;
-        while !dealt || Instant::now() < until {
-            let deck = shuffled(&NETWORK_DECK, &self.kinds, &mut self.rng);
-            if deck.is_empty() {
-                tokio::time::sleep_until(until).await;
-            }
-            for kind in deck {
-                if dealt && Instant::now() >= until {
-                    break;
-                }
-                sleep(Duration::from_micros(self.rng.u64(1_000..1_000_000))).await;
-                self.happen(kind).await;
-            }
-            dealt = true;
+        let mut dealer = Dealer::new(&NETWORK_DECK, &self.kinds, until);
+        while let Some(kind) = dealer.next(&mut self.rng).await {
+            sleep(Duration::from_micros(self.rng.u64(1_000..1_000_000))).await;
+            self.happen(kind).await;
         }
     }
 

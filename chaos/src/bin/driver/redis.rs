@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::{
     aof::{Copy, Tail},
     client::Shared,
-    faults::{LOST_TAIL, micros, shuffled, tail},
+    faults::{Dealer, LOST_TAIL, micros, tail},
 };
 
 /// The faults of Redis, with how many of each a deck has.
@@ -259,22 +259,12 @@ impl RedisFaults {
     /// # Errors
     /// A redis-server did not do what it was told.
     pub(crate) async fn run(mut self, until: Instant) -> Result<Stage> {
-        let mut dealt = false;
-        while !dealt || Instant::now() < until {
-            let deck = shuffled(&DECK, &self.kinds, &mut self.rng);
-            if deck.is_empty() {
-                tokio::time::sleep_until(until).await;
-            }
-            for kind in deck {
-                if dealt && Instant::now() >= until {
-                    break;
-                }
-                sleep(Duration::from_micros(self.rng.u64(20_000..1_000_000))).await;
-                self.happen(kind)
-                    .await
-                    .with_context(|| format!("fault {}", kind.name()))?;
-            }
-            dealt = true;
+        let mut dealer = Dealer::new(&DECK, &self.kinds, until);
+        while let Some(kind) = dealer.next(&mut self.rng).await {
+            sleep(Duration::from_micros(self.rng.u64(20_000..1_000_000))).await;
+            self.happen(kind)
+                .await
+                .with_context(|| format!("fault {}", kind.name()))?;
         }
         // Messages show that a log was deleted: with members alone a server looks for that every 20 seconds.
         self.has_begun().await;

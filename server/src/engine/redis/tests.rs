@@ -45,23 +45,23 @@ fn unchecked(server: &Server) -> RedisOptions {
     }
 }
 
-/// An engine with a Redis of its own.
-struct Temporary {
+/// An engine with what it uses, which ends with it: a Redis of its own, or a cluster.
+struct Temporary<T> {
     engine: Redis,
-    _server: Server,
+    _uses: T,
 }
 
-impl Temporary {
+impl Temporary<Server> {
     async fn new() -> Arc<Self> {
         let server = start().await;
         Arc::new(Self {
             engine: Redis::open(quick(&server.unix_url())).unwrap(),
-            _server: server,
+            _uses: server,
         })
     }
 }
 
-impl Engine for Temporary {
+impl<T: Send + Sync + 'static> Engine for Temporary<T> {
     fn append(&self, append: Append) -> Answer<AppendOutcome> {
         self.engine.append(append)
     }

@@ -41,53 +41,15 @@ fn open(options: &RedisOptions) -> Arc<dyn Engine> {
     Arc::new(Redis::open(options.clone()).unwrap())
 }
 
-/// An engine in the shared cluster.
-struct Temporary {
-    engine: Redis,
-    _cluster: Arc<RedisCluster>,
+async fn temporary() -> Arc<Temporary<Arc<RedisCluster>>> {
+    let cluster = shared().await;
+    Arc::new(Temporary {
+        engine: Redis::open(options(&cluster)).unwrap(),
+        _uses: cluster,
+    })
 }
 
-impl Temporary {
-    async fn new() -> Arc<Self> {
-        let cluster = shared().await;
-        Arc::new(Self {
-            engine: Redis::open(options(&cluster)).unwrap(),
-            _cluster: cluster,
-        })
-    }
-}
-
-impl Engine for Temporary {
-    fn append(&self, append: Append) -> Answer<AppendOutcome> {
-        self.engine.append(append)
-    }
-
-    fn read(&self, room: &RoomName, range: Range, limit: Limit) -> Answer<Result<Page, Refusal>> {
-        self.engine.read(room, range, limit)
-    }
-
-    fn watch(&self, room: &RoomName, watcher: Arc<dyn Watcher>) -> Answer<Result<Watch, Refusal>> {
-        self.engine.watch(room, watcher)
-    }
-
-    fn delete_room(&self, room: &RoomName) -> Answer<Result<DeletedRoom, Refusal>> {
-        self.engine.delete_room(room)
-    }
-
-    fn delete_messages_of(&self, user: &UserName, room: Option<&RoomName>) -> Answer<Result<u64, Refusal>> {
-        self.engine.delete_messages_of(user, room)
-    }
-
-    fn has(&self, room: &RoomName) -> bool {
-        self.engine.has(room)
-    }
-
-    fn usage(&self) -> Usage {
-        self.engine.usage()
-    }
-}
-
-crate::conformance_suite!(Temporary::new().await);
+crate::conformance_suite!(temporary().await);
 
 crate::durable_conformance_suite!({
     let cluster = shared().await;
