@@ -213,30 +213,25 @@ impl Programs {
     /// Builds them, the server too if there is no other one.
     fn build(how: Build, server: Option<PathBuf>) -> anyhow::Result<Self> {
         debian::set_up(&[debian::FAKETIME])?;
-        let mut build = run::cargo();
-        build.args([
-            "build",
-            "--bin",
-            "talkback-chaos-driver",
-            "--bin",
-            "talkback-chaos-check",
-        ]);
-        build.args(match how {
-            Build::Release => &[
-                "--release",
-                "--package",
-                "talkback-chaos",
-                "--package",
-                "talkback-server",
-            ][..],
-            Build::Quick => &["--workspace"],
-            Build::Planted => &["--package", "talkback-chaos"],
-        });
+        let mut names = vec!["talkback-chaos-driver", "talkback-chaos-check"];
         if server.is_none() {
-            build.args(["--bin", "talkback-server"]);
+            names.push("talkback-server");
         }
-        run::succeed(&mut build)?;
-        let folder = run::target().join(if how == Build::Release { "release" } else { "debug" });
+        let folder = match how {
+            Build::Quick => run::programs(&names)?,
+            Build::Release | Build::Planted => {
+                let mut build = run::cargo();
+                build.args(["build", "--package", "talkback-chaos"]);
+                if how == Build::Release {
+                    build.args(["--release", "--package", "talkback-server"]);
+                }
+                for name in names {
+                    build.args(["--bin", name]);
+                }
+                run::succeed(&mut build)?;
+                run::target().join(if how == Build::Release { "release" } else { "debug" })
+            }
+        };
         let power_cut = folder.join("power_cut.so");
         // The C compiler is there, because SQLite is compiled too.
         let mut compile = Command::new("cc");

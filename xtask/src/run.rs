@@ -39,6 +39,23 @@ pub(crate) fn succeed(command: &mut Command) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The tests of the page, which need browsers and a built page: no part of a plain `cargo test`.
+pub(crate) const SCENARIOS: [&str; 2] = ["--test", "scenarios"];
+
+/// Builds these programs of the workspace without optimisation; the result is the folder in which they are.
+///
+/// Cargo counts the features that development dependencies ask for only where a test is built too. With one, and of
+/// the whole workspace, the features are those of `cargo test --workspace`, after which no dependency is built again.
+pub(crate) fn programs(names: &[&str]) -> anyhow::Result<PathBuf> {
+    let mut build = cargo();
+    build.args(["build", "--workspace"]);
+    for name in names {
+        build.args(["--bin", name]);
+    }
+    succeed(build.args(SCENARIOS))?;
+    std::fs::canonicalize(target().join("debug")).context("the folder of what was built is not there")
+}
+
 /// What a command prints, without the line end; `None` if it is not there or fails.
 pub(crate) fn output(program: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program).args(arguments).output().ok()?;

@@ -90,9 +90,6 @@ const FIRST_BROWSER: [&str; 14] = [
 /// So many scenarios of each browser are printed with their time.
 const SLOWEST: usize = 8;
 
-/// The tests of the page, which need browsers and a built page: no part of a plain `cargo test`.
-const SCENARIOS: [&str; 2] = ["--test", "scenarios"];
-
 /// So many failed tests of one command are run again alone. More than that are no accident of a busy machine.
 const MAX_AGAIN: usize = 3;
 
@@ -213,7 +210,7 @@ fn lint() -> Count {
     count.add(clippy(&[&WASM_MEMBERS[..], &["--all-targets"]].concat(), &WASM));
     // `--all-targets` leaves out those that do not run in a plain `cargo test`.
     count.add(clippy(
-        &[&["--workspace", "--test", "speed"], &SCENARIOS[..]].concat(),
+        &[&["--workspace", "--test", "speed"], &run::SCENARIOS[..]].concat(),
         &[],
     ));
     count.add(clippy(&[&WASM_MEMBERS[..], &["--test", "measure"]].concat(), &WASM));
@@ -267,7 +264,6 @@ fn client_is_free_of(features: &[&str], crates: &[&str]) -> Count {
 /// The tests of the server mostly wait for time to pass, so more of them run at the same time than there are
 /// processors.
 fn native() -> Count {
-    let processors = thread::available_parallelism().map_or(1, NonZero::get);
     let tests = || {
         let mut tests = run::cargo();
         tests.args(["test", "--workspace", "--no-fail-fast"]);
@@ -275,7 +271,7 @@ fn native() -> Count {
     };
     let mut beside_others = tests();
     if env::var_os(THREADS).is_none() {
-        beside_others.env(THREADS, (3 * processors).to_string());
+        beside_others.env(THREADS, (3 * processors()).to_string());
     }
     let run = counted(&mut beside_others, "");
     again_alone(run, "", |test| {
@@ -285,6 +281,10 @@ fn native() -> Count {
     })
 }
 
+fn processors() -> usize {
+    thread::available_parallelism().map_or(1, NonZero::get)
+}
+
 /// The programs that tests in browsers start.
 struct Programs {
     server: PathBuf,
@@ -292,21 +292,8 @@ struct Programs {
 }
 
 impl Programs {
-    /// Builds them with the features of the whole workspace: after the tier `native` no dependency is built again.
     fn build() -> anyhow::Result<Self> {
-        let mut build = run::cargo();
-        build
-            .args([
-                "build",
-                "--workspace",
-                "--bin",
-                "talkback-server",
-                "--bin",
-                "wasm-test-runner",
-            ])
-            .args(SCENARIOS);
-        run::succeed(&mut build)?;
-        let folder = fs::canonicalize(run::target().join("debug"))?;
+        let folder = run::programs(&["talkback-server", "wasm-test-runner"])?;
         Ok(Self {
             server: folder.join("talkback-server"),
             runner: folder.join("wasm-test-runner"),
@@ -358,7 +345,7 @@ fn e2e(browsers: &[Browser], is_full: bool) -> anyhow::Result<Count> {
         let mut tests = run::cargo();
         tests
             .args(["test", "--workspace", "--no-fail-fast"])
-            .args(SCENARIOS)
+            .args(run::SCENARIOS)
             .arg("--");
         tests.env("TEST_BROWSERS", browser.name()).env(SERVER, &programs.server);
         if is_full {
@@ -368,8 +355,14 @@ fn e2e(browsers: &[Browser], is_full: bool) -> anyhow::Result<Count> {
     };
     let runs = in_each_browser("scenarios", browsers, |index, browser| {
         let mut tests = tests(browser);
-        if index > 0 && !is_full {
+        if is_full {
+            return tests;
+        }
+        if index > 0 {
             tests.args(FIRST_BROWSER.map(|module| format!("--skip={module}::")));
+        } else if browsers.len() > 1 && env::var_os(THREADS).is_none() {
+            // It has more scenarios than the others, and would go on alone for minutes.
+            tests.env(THREADS, (processors() + 1).to_string());
         }
         tests
     });
