@@ -421,7 +421,17 @@ async fn wait_marked(page: &Page, selector: &str) -> Result<(), StepError> {
 /// The pictures are for people: `target/screenshots/`.
 #[test]
 fn pictures_are_taken_of_each_view_wide() {
-    in_every_browser(async |stage| Ok(pictures(stage, &stage.page, "wide", ("dark", "en")).await?));
+    in_every_browser(async |stage| Ok(pictures(stage, &stage.page, "wide", Some(("dark", "en"))).await?));
+}
+
+/// People are in a sheet at this width, and the details lie over the log. With `cargo xtask test --full`.
+#[test]
+fn pictures_are_taken_of_each_view_at_the_width_of_a_tablet() {
+    in_every_browser(async |stage| {
+        stage.workbench().await?;
+        let tablet = stage.page.new_window(820, 640).await?;
+        Ok(pictures(stage, &tablet, "tablet", None).await?)
+    });
 }
 
 #[test]
@@ -429,14 +439,14 @@ fn pictures_are_taken_of_each_view_narrow() {
     in_every_browser(async |stage| {
         stage.workbench().await?;
         let narrow = stage.page.new_window(320, 640).await?;
-        Ok(pictures(stage, &narrow, "narrow", ("light", "zh")).await?)
+        Ok(pictures(stage, &narrow, "narrow", Some(("light", "zh"))).await?)
     });
 }
 
-/// Every day in one theme and language.
-async fn pictures(stage: &Stage, page: &Page, width: &str, every_day: (&str, &str)) -> Result<(), StepError> {
+/// Every day in one theme and language, or in none.
+async fn pictures(stage: &Stage, page: &Page, width: &str, every_day: Option<(&str, &str)>) -> Result<(), StepError> {
     let all = [("light", "en"), ("dark", "en"), ("light", "zh")];
-    for (theme, language) in all.into_iter().filter(|look| is_full() || *look == every_day) {
+    for (theme, language) in all.into_iter().filter(|look| is_full() || Some(*look) == every_day) {
         let look = if theme == "dark" { "dark" } else { language };
         page.open(&stage.server.http("/"), "connect_websocket").await?;
         page.choose("language", language).await?;
