@@ -44,6 +44,8 @@ pub enum ClientLine {
     },
     /// Asks for messages before an offset; answered by `page` or `error`.
     History(History),
+    /// Asks for users of a joined room by name; answered by `found` or `error`.
+    Find(Find),
     /// Asks for what is addressed to the client's user; answered by a `joined` or an `error` for each addressed room.
     Direct(Direct),
     /// Sends a newer token before the current one expires; answered by `welcome` or by closing.
@@ -138,6 +140,18 @@ pub struct History {
     pub limit: u32,
 }
 
+/// See [`ClientLine::Find`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Find {
+    /// The client's number of this request; its answer has the same number.
+    pub id: RequestId,
+    /// The room whose users are searched; it must be joined.
+    pub room: RoomName,
+    /// A part of the names, in any case of letters. Absent means any name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<UserName>,
+}
+
 /// See [`ClientLine::Direct`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Direct {
@@ -183,6 +197,8 @@ pub enum ServerLine {
     Signal(Signal),
     /// The answer to `history`.
     Page(Page),
+    /// The answer to `find`.
+    Found(Found),
     /// The membership has ended and no line of this room follows; the answer to `leave`, or the server's decision.
     Left(Left),
     /// A line was refused, or an error that belongs to no line.
@@ -208,6 +224,9 @@ pub struct Welcome {
     /// Whether the server addresses users, so that the client may send `direct`.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub direct: bool,
+    /// Whether the server finds users by name, so that the client may send `find`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub find: bool,
     /// The limits of the server.
     pub limits: Limits,
 }
@@ -231,7 +250,7 @@ pub struct Limits {
     pub in_flight: u32,
     /// The maximum of messages in one page, and of `history` in `join`.
     pub page: u32,
-    /// The maximum of open requests for history.
+    /// The maximum of open requests: `history` and `find` together.
     pub history: u32,
     /// The lines per second that the server reads from one client on average; 0 means no limit. A faster client is read
     /// later.
@@ -401,6 +420,19 @@ pub struct Page {
     pub more: bool,
 }
 
+/// See [`ServerLine::Found`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Found {
+    /// The `id` of the `find`.
+    pub id: RequestId,
+    /// The room that was searched.
+    pub room: RoomName,
+    /// The users: first those whose names begin with the part, then the others, both by name.
+    pub members: Vec<Member>,
+    /// Whether there are more.
+    pub more: bool,
+}
+
 /// See [`ServerLine::Left`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Left {
@@ -427,7 +459,7 @@ pub struct ErrorLine {
     /// The kind of the refused line, like `join`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
-    /// The `id` of a refused `history`.
+    /// The `id` of a refused `history` or `find`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<RequestId>,
     /// Present if the same line may be sent again after this many milliseconds.
@@ -441,9 +473,10 @@ fields::read_by_fields! {
     Publish { room: required, seq: required, id: required, first: flag, body: required }
     Withdraw { room: required, seq: required, id: required, first: flag }
     History { id: required, room: required, before: required, limit: required }
+    Find { id: required, room: required, name: optional }
     Direct { since: optional, history: optional }
     Position { room: required, epoch: required, offset: required }
-    Welcome { user: required, sender: required, heartbeat_ms: required, expires_ms: optional_number, direct: flag, limits: required }
+    Welcome { user: required, sender: required, heartbeat_ms: required, expires_ms: optional_number, direct: flag, find: flag, limits: required }
     Joined { room: required, epoch: required, head: required, after: required, recovered: required, fork: optional, users: required, members: optional }
     Message { room: required, offset: required, from: required, seq: optional, id: optional, at: number, deleted: flag, body: required }
     Ack { room: required, seq: required, epoch: required, offset: required, at: number }
@@ -452,6 +485,7 @@ fields::read_by_fields! {
     Presence { room: required, users: required, joined: optional, left: optional, members: optional }
     Signal { room: required, from: required, body: required }
     Page { id: required, room: required, epoch: required, messages: required, more: required }
+    Found { id: required, room: required, members: required, more: required }
     Left { room: required, code: optional, message: optional }
     ErrorLine { code: required, message: required, room: optional, kind: optional, id: optional, retry_after_ms: optional_number }
     Cursor { epoch: required, offset: required }
@@ -464,7 +498,7 @@ fields::read_by_fields! {
 pub mod code {
     /// An earlier number is missing: the client resends from the first number that is not settled.
     pub const GAP: &str = "gap";
-    /// Too many signals or requests for history per second.
+    /// Too many signals or requests (`history`, `find`) per second.
     pub const RATE: &str = "rate";
     /// The server is overloaded.
     pub const BUSY: &str = "busy";

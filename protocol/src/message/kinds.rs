@@ -9,8 +9,8 @@ use serde::{
 use serde_json::Error;
 
 use super::{
-    Ack, Body, ClientLine, Direct, ErrorLine, Forgotten, Hello, History, Join, Joined, Left, Message, Nack, Page,
-    Presence, Publish, RoomName, ServerLine, Signal, Welcome, Withdraw,
+    Ack, Body, ClientLine, Direct, ErrorLine, Find, Forgotten, Found, Hello, History, Join, Joined, Left, Message,
+    Nack, Page, Presence, Publish, RoomName, ServerLine, Signal, Welcome, Withdraw,
     fields::{Fields, Index, read_by_fields},
 };
 
@@ -85,10 +85,11 @@ kinds! { ClientLine {
     4 "withdraw" Withdraw as withdraw => Self::Withdraw(withdraw);
     5 "signal" RoomBody as RoomBody { room, body } => Self::Signal { room, body };
     6 "history" History as history => Self::History(history);
-    7 "direct" Direct as direct => Self::Direct(direct);
-    8 "auth" Token as Token { token } => Self::Auth { token };
-    9 "ping" Nothing as Nothing {} => Self::Ping {};
-    10 "pong" Nothing as Nothing {} => Self::Pong {};
+    7 "find" Find as find => Self::Find(find);
+    8 "direct" Direct as direct => Self::Direct(direct);
+    9 "auth" Token as Token { token } => Self::Auth { token };
+    10 "ping" Nothing as Nothing {} => Self::Ping {};
+    11 "pong" Nothing as Nothing {} => Self::Pong {};
 }}
 
 kinds! { ServerLine {
@@ -101,10 +102,11 @@ kinds! { ServerLine {
     6 "presence" Presence as presence => Self::Presence(presence);
     7 "signal" Signal as signal => Self::Signal(signal);
     8 "page" Page as page => Self::Page(page);
-    9 "left" Left as left => Self::Left(left);
-    10 "error" ErrorLine as error => Self::Error(error);
-    11 "ping" Nothing as Nothing {} => Self::Ping {};
-    12 "pong" Nothing as Nothing {} => Self::Pong {};
+    9 "found" Found as found => Self::Found(found);
+    10 "left" Left as left => Self::Left(left);
+    11 "error" ErrorLine as error => Self::Error(error);
+    12 "ping" Nothing as Nothing {} => Self::Ping {};
+    13 "pong" Nothing as Nothing {} => Self::Pong {};
 }}
 
 /// Reads an object whose only field is a kind.

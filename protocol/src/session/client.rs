@@ -11,7 +11,7 @@
 //! | messages that are not acknowledged | `outbox.rs` |
 //! | what is kept across reloads | `snapshot.rs`, `records.rs` |
 //! | where the log has own messages | `acknowledged.rs` |
-//! | requests for older messages | `history.rs` |
+//! | requests for older messages, and for users by name | `history.rs` |
 //! | timers | `timer.rs` |
 //! | what is logged, with the feature `trace` | `trace.rs` |
 
@@ -32,19 +32,19 @@ mod trace;
 use std::{collections::VecDeque, time::Duration};
 
 pub use api::{
-    Cause, DeliveryState, FailReason, Generation, HistoryPage, Input, JoinedRoom, LeftReason, Output, PageError,
-    PresenceChange, RoomEvent, Status, StopReason, SuspendReason, Tag,
+    Cause, DeliveryState, FailReason, FoundMembers, Generation, HistoryPage, Input, JoinedRoom, LeftReason, Output,
+    PageError, PresenceChange, RoomEvent, Status, StopReason, SuspendReason, Tag,
 };
 pub use options::{BackoffOptions, ClientOptions, OutboxOptions};
 pub use records::{Kept, Write};
 pub use snapshot::{PendingMessage, RoomSnapshot, Snapshot};
 
 use crate::{
-    Body, ClientKey, ClientLine, Cursor, Moment, Offset, PublishId, RoomName, codec,
+    Body, ClientKey, ClientLine, Cursor, Moment, Offset, PublishId, RoomName, UserName, codec,
     message::{Limits, Millis, code},
 };
 use acknowledged::Acknowledged;
-use history::{History, Question};
+use history::{History, Question, Wanted};
 use link::Link;
 use outbox::{Outbox, Progress, unfit};
 use rooms::{Effect, Rooms, is_addressed};
@@ -265,13 +265,22 @@ impl ClientSession {
         limit: u32,
         tag: Tag,
     ) -> Result<(), PageError> {
-        let question = Question {
-            room,
-            before,
-            limit,
-            tag,
-        };
-        self.at(moment, |session| session.ask_history(question))
+        let wanted = Wanted::Page { before, limit };
+        let question = Question { room, wanted, tag };
+        self.at(moment, |session| session.ask(question))
+    }
+
+    /// Requests the users of a joined room whose names have this part, in any case of letters; without one, the first
+    /// users by name. The server returns some, and says whether there are more. The [`Output::Found`] of the answer
+    /// carries `tag`. A server of an earlier version does not find users: that is [`PageError::Refused`] with the code
+    /// `forbidden`.
+    ///
+    /// # Errors
+    /// [`PageError::TooMany`] or [`PageError::Stopped`]. No output follows for its tag then.
+    pub fn find(&mut self, moment: Moment, room: RoomName, name: Option<UserName>, tag: Tag) -> Result<(), PageError> {
+        let wanted = Wanted::Users { name };
+        let question = Question { room, wanted, tag };
+        self.at(moment, |session| session.ask(question))
     }
 
     /// The next output to carry out. `None`: there is none until the next event or command.
@@ -409,7 +418,7 @@ impl ClientSession {
         });
     }
 
-    fn ask_history(&mut self, question: Question) -> Result<(), PageError> {
+    fn ask(&mut self, question: Question) -> Result<(), PageError> {
         let error = if self.link.is_over() {
             PageError::Stopped
         } else if self.history.len() >= self.options.pages {
@@ -418,7 +427,7 @@ impl ClientSession {
             self.history.push(question);
             return Ok(());
         };
-        debug!("request {} for history is refused: {error}", question.tag);
+        debug!("request {} is refused: {error}", question.tag);
         Err(error)
     }
 
@@ -493,6 +502,15 @@ impl ClientSession {
                 code::FORBIDDEN.to_owned(),
                 "this server does not address users".to_owned(),
             );
+        }
+        if !self.link.finds() {
+            while let Some(question) = self.history.take_for_users() {
+                let refused = PageError::Refused {
+                    code: code::FORBIDDEN.to_owned(),
+                    message: "this server does not find users by name".to_owned(),
+                };
+                self.unanswered(&question, refused);
+            }
         }
         while let Some(request) = self.history.next(self.now, limits.history) {
             frames.push(request);

@@ -23,7 +23,8 @@ mod trace;
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 pub use api::{
-    AppendOutcome, Denied, Identity, Input, Output, PageLines, Place, Refusal, Subscription, SubscriptionId,
+    AppendOutcome, Denied, FoundMembers, Identity, Input, Output, PageLines, Place, Refusal, Subscription,
+    SubscriptionId,
 };
 pub use options::ServerOptions;
 pub use rate::Allowance;
@@ -142,6 +143,9 @@ impl ServerSession {
             Input::Appended { room, seq, outcome } => {
                 self.when_open(|open, _, out| open.appended(room, seq, outcome, out));
             }
+            Input::Found { id, room, result } => {
+                self.when_open(|open, _, out| open.found(id, room, result, out));
+            }
             Input::PageRead { id, room, result } => {
                 self.when_open(|open, options, out| open.page_read(id, room, result, options, out));
             }
@@ -244,7 +248,10 @@ impl ServerSession {
                 open.refuse("signal", Some(room), refusal, &mut self.out);
             }
             (State::Open(open), ClientLine::History(history), Some(refusal)) => {
-                open.refuse_history(history.id, history.room, refusal, &mut self.out);
+                open.refuse_request("history", history.id, history.room, refusal, &mut self.out);
+            }
+            (State::Open(open), ClientLine::Find(find), Some(refusal)) => {
+                open.refuse_request("find", find.id, find.room, refusal, &mut self.out);
             }
             (state, line, _) => {
                 self.rate.take_line(&line);
@@ -316,6 +323,7 @@ impl ServerSession {
             heartbeat_ms: u32::try_from(self.options.heartbeat.as_millis()).unwrap_or(u32::MAX),
             expires_ms: identity.expires.map(millis),
             direct: self.options.direct,
+            find: true,
             limits: self.options.limits.clone(),
         }));
         self.serve_lines();

@@ -98,6 +98,8 @@ pub enum Request {
     Append,
     /// A page of history.
     History,
+    /// Users by name.
+    Find,
 }
 
 /// The direction of a text.

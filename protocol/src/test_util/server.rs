@@ -16,8 +16,8 @@ use crate::{
     codec::{self, MemberList, MessageLine},
     message::{Author, Member, Message, Presence, Signal, code},
     session::server::{
-        Allowance, AppendOutcome, Identity, Input, Output, Refusal, ServerOptions, ServerSession, Subscription,
-        SubscriptionId,
+        Allowance, AppendOutcome, FoundMembers, Identity, Input, Output, Refusal, ServerOptions, ServerSession,
+        Subscription, SubscriptionId,
     },
 };
 
@@ -88,6 +88,12 @@ pub(super) enum Event {
         room: RoomName,
         before: Offset,
         limit: u32,
+    },
+    Find {
+        id: ConnectionId,
+        request: RequestId,
+        room: RoomName,
+        name: Option<UserName>,
     },
     /// Members are told which users joined and left.
     Presence,
@@ -441,6 +447,20 @@ impl<F: Faults> TestServer<F> {
                 };
                 self.at(at, read);
             }
+            Output::Find {
+                id: request,
+                room,
+                name,
+            } => {
+                let at = now + self.faults.page_time();
+                let find = Event::Find {
+                    id,
+                    request,
+                    room,
+                    name,
+                };
+                self.at(at, find);
+            }
             Output::Signal { room, from, body } => {
                 let line = codec::encode(&ServerLine::Signal(Signal {
                     room: room.clone(),
@@ -669,6 +689,23 @@ impl<F: Faults> TestServer<F> {
                 };
                 self.input(id, answer, now);
             }
+            Event::Find {
+                id,
+                request,
+                room,
+                name,
+            } => {
+                let result = match self.faults.refuse(Request::Find, &room, now) {
+                    Some(refusal) => Err(refusal),
+                    None => Ok(self.find(&room, name.as_deref().unwrap_or_default())),
+                };
+                let answer = Input::Found {
+                    id: request,
+                    room,
+                    result,
+                };
+                self.input(id, answer, now);
+            }
             Event::Presence => {
                 self.is_presence_due = false;
                 self.tell_presence(now);
@@ -772,6 +809,23 @@ fn unnamed() -> UserName {
 
 fn user_count(users: &BTreeSet<UserName>) -> u32 {
     u32::try_from(users.len()).unwrap_or(u32::MAX)
+}
+
+impl<F: Faults> TestServer<F> {
+    /// The users with this part of a name, as many as a list may have.
+    fn find(&mut self, room: &RoomName, part: &str) -> FoundMembers {
+        let part = part.to_lowercase();
+        let users = self.users(room);
+        let place = |user: &&UserName| user.to_lowercase().find(&part);
+        let (begin, others): (Vec<_>, Vec<_>) = users
+            .iter()
+            .filter(|user| place(user).is_some())
+            .partition(|user| place(user) == Some(0));
+        let mut members = member_list(begin.into_iter().chain(others));
+        let more = members.len() > F::MAX_LISTED;
+        members.truncate(F::MAX_LISTED);
+        FoundMembers { members, more }
+    }
 }
 
 fn member_list<'a>(users: impl IntoIterator<Item = &'a UserName>) -> Vec<Member> {

@@ -327,6 +327,7 @@ fn welcome(sender: SenderId) -> Welcome {
         heartbeat_ms: 25_000,
         expires_ms: None,
         direct: false,
+        find: false,
         limits,
     }
 }

@@ -406,6 +406,62 @@ fn too_many_requests_for_pages_pause_all_of_them() {
     );
 }
 
+/// `welcome` of a server that finds users.
+fn welcome_with_find() -> String {
+    WELCOME.replace(r#""limits""#, r#""find":true,"limits""#)
+}
+
+fn found(id: u64, names: &[&str]) -> String {
+    let members: Vec<_> = names.iter().map(|name| format!(r#"{{"user":"{name}"}}"#)).collect();
+    let members = members.join(",");
+    format!(r#"{{"found":{{"id":{id},"room":"lobby","members":[{members}],"more":true}}}}"#)
+}
+
+#[test]
+fn users_are_searched_beside_pages_and_again_after_a_cut() {
+    let mut script = Script::new();
+    script.connect();
+    script.input(Input::Opened { generation: 1 });
+    script.received(1, &welcome_with_find());
+    let asked_for =
+        |generation: u64, id: u64| format!(r#"{generation} -> {{"find":{{"id":{id},"room":"lobby","name":"an"}}}}"#);
+    assert_eq!(script.find("an", 1), [asked_for(1, 1)]);
+    assert_eq!(script.history(4, 2), [asked(1, 2, 4)]);
+    assert_eq!(script.find("an", 3), [""; 0], "the server takes two requests");
+    assert_eq!(script.received(1, &found(2, &["ann"])), [""; 0], "2 is for a page");
+    assert_eq!(script.received(1, &page(1, "")), [""; 0], "1 is for users");
+    assert_eq!(
+        script.received(1, &found(1, &["ann", "Hanna"])),
+        [r#"found 1: ["ann", "Hanna"], more: true"#.to_owned(), asked_for(1, 3)]
+    );
+    script.closed(1, 1006, "");
+    script.wait(300);
+    script.input(Input::Opened { generation: 2 });
+    assert_eq!(
+        script.received(2, &welcome_with_find())[1..],
+        [format!("{} + {}", asked(2, 2, 4), &asked_for(2, 3)[5..])]
+    );
+    assert_eq!(
+        script.received(2, &no_page(3, "not_joined", None).replace("history", "find")),
+        ["found 3: no not_joined"]
+    );
+    script.received(2, &page(2, ""));
+    assert_eq!(script.find("", 4), [r#"2 -> {"find":{"id":4,"room":"lobby"}}"#]);
+    assert!(
+        script
+            .stop()
+            .contains(&"found 4: the connection was stopped".to_owned())
+    );
+}
+
+#[test]
+fn a_server_that_finds_no_users_is_not_asked_for_them() {
+    let mut script = Script::open();
+    let refused = "found 1: this server does not find users by name";
+    assert_eq!(script.find("an", 1), [refused]);
+    assert_eq!(script.history(4, 2), [asked(1, 2, 4)], "pages go on");
+}
+
 #[test]
 fn a_cursor_follows_what_was_delivered() {
     let mut script = Script::joined();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use talkback_protocol::{
-    Body, ClientKey, Cursor, Epoch, Moment, Offset, RoomName,
+    Body, ClientKey, Cursor, Epoch, Moment, Offset, RoomName, UserName,
     session::client::{
         ClientOptions, ClientSession, DeliveryState, Input, Output, PageError, RoomEvent, Snapshot, Status, Tag,
     },
@@ -199,6 +199,15 @@ impl Script {
         self.drain()
     }
 
+    /// Asks for the users of `lobby` with this part of a name.
+    pub fn find(&mut self, part: &str, tag: Tag) -> Vec<String> {
+        let part = UserName::parse(part).ok();
+        let asked = self.session.find(self.moment(), name("lobby"), part, tag);
+        self.results
+            .extend(asked.err().map(|error| format!("found {tag}: {error}")));
+        self.drain()
+    }
+
     /// Advances the clock without an input.
     pub fn pass(&mut self, milliseconds: u64) {
         self.now += Duration::from_millis(milliseconds);
@@ -314,6 +323,13 @@ fn line(output: &Output) -> String {
         Output::Page { tag, result } => match result {
             Ok(page) => format!("page {tag}: {} messages, more: {}", page.messages.len(), page.more),
             Err(error) => no_page(*tag, error),
+        },
+        Output::Found { tag, result } => match result {
+            Ok(found) => {
+                let names: Vec<_> = found.members.iter().map(|member| &*member.user).collect();
+                format!("found {tag}: {names:?}, more: {}", found.more)
+            }
+            Err(error) => format!("found {tag}: {error}"),
         },
         Output::Fault { code, .. } => format!("fault {code}"),
     }

@@ -15,7 +15,7 @@ fn hello_is_answered_with_the_user_the_sender_and_the_limits() {
     assert_eq!(
         script.identified("ann", None),
         [
-            r#"-> {"welcome":{"user":"ann","sender":"a8faed6abbf35c12","heartbeat_ms":25000,"limits":{"text_bytes":500,"text_lines":8,"body_bytes":20,"body_depth":3,"rooms":2,"in_flight":2,"page":3,"history":1,"lines_per_second":0,"lines_burst":1000,"bytes_per_second":0,"bytes_burst":2097152,"sent_text_bytes":262144}}}"#
+            r#"-> {"welcome":{"user":"ann","sender":"a8faed6abbf35c12","heartbeat_ms":25000,"find":true,"limits":{"text_bytes":500,"text_lines":8,"body_bytes":20,"body_depth":3,"rooms":2,"in_flight":2,"page":3,"history":1,"lines_per_second":0,"lines_burst":1000,"bytes_per_second":0,"bytes_burst":2097152,"sent_text_bytes":262144}}}"#
         ]
     );
     assert_eq!(&*script.session.author().unwrap().user, "ann");

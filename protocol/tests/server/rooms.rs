@@ -329,7 +329,7 @@ fn pages_are_bounded_in_size_and_number_and_carry_the_id_of_their_request() {
     assert_eq!(
         script.received(&history(6)),
         [
-            r#"-> {"error":{"code":"busy","message":"too many requests for history are open","room":"lobby","kind":"history","id":6,"retry_after_ms":200}}"#
+            r#"-> {"error":{"code":"busy","message":"too many requests are open","room":"lobby","kind":"history","id":6,"retry_after_ms":200}}"#
         ]
     );
     let object = message_line(1).replace(r#"{"message":"#, "");
@@ -384,4 +384,39 @@ fn a_body_may_have_exactly_body_bytes() {
         let lines = script.received(&publish(1, &body));
         assert_eq!(lines[0].ends_with("too_large"), refused, "{lines:?}");
     }
+}
+
+#[test]
+fn users_are_found_by_members_within_the_bound_of_open_requests() {
+    let find = r#"{"find":{"id":4,"room":"lobby","name":"an"}}"#;
+    let refused = |message: &str, code: &str, retry: &str| {
+        format!(
+            r#"-> {{"error":{{"code":"{code}","message":"{message}","room":"lobby","kind":"find","id":4{retry}}}}}"#
+        )
+    };
+    let mut script = Script::open();
+    assert_eq!(
+        script.received(find),
+        [refused("join the room to find its users", "not_joined", "")]
+    );
+    script.received(JOIN);
+    assert_eq!(script.received(find), ["find 4 lobby an"]);
+    assert_eq!(
+        script.received(find),
+        [refused(
+            "too many requests are open",
+            "busy",
+            r#","retry_after_ms":200"#
+        )]
+    );
+    assert_eq!(
+        script.found(4, &["ann", "李安"], true),
+        [r#"-> {"found":{"id":4,"room":"lobby","members":[{"user":"ann"},{"user":"李安"}],"more":true}}"#]
+    );
+    assert_eq!(
+        script.received(&find.replace(r#","name":"an""#, "")),
+        ["find 4 lobby any name"]
+    );
+    let reserved = find.replace("lobby", "~u.1");
+    assert!(script.received(&reserved)[0].contains(r#""code":"forbidden""#));
 }

@@ -5,10 +5,10 @@ use std::{sync::Arc, time::Duration};
 use talkback_protocol::{
     Epoch, Moment, Offset, RequestId, RoomName, Seq, UserName,
     codec::{MemberList, MessageLine},
-    message::Message,
+    message::{Member, Message},
     session::server::{
-        Allowance, AppendOutcome, Denied, Identity, Input, Output, PageLines, Place, Refusal, ServerOptions,
-        ServerSession, Subscription,
+        Allowance, AppendOutcome, Denied, FoundMembers, Identity, Input, Output, PageLines, Place, Refusal,
+        ServerOptions, ServerSession, Subscription,
     },
 };
 
@@ -151,6 +151,16 @@ impl Script {
         self.input(Input::PageRead { id, room, result })
     }
 
+    pub fn found(&mut self, id: u64, names: &[&str], more: bool) -> Vec<String> {
+        let member = |name: &&str| Member {
+            user: UserName::parse(name).unwrap(),
+        };
+        let members = names.iter().map(member).collect();
+        let (id, room) = (request(id), name("lobby"));
+        let result = Ok(FoundMembers { members, more });
+        self.input(Input::Found { id, room, result })
+    }
+
     /// Advances the clock by this time and fires each timer that is due.
     pub fn wait(&mut self, milliseconds: u64) -> Vec<String> {
         let end = self.now + Duration::from_millis(milliseconds);
@@ -263,6 +273,7 @@ fn line(output: &Output) -> String {
             before,
             limit,
         } => format!("read {id} {room} before {before} limit {limit}"),
+        Output::Find { id, room, name } => format!("find {id} {room} {}", name.as_deref().unwrap_or("any name")),
         Output::Signal { room, from, body } => format!("signal {room} from {} {}", from.user, body.json()),
         Output::Pause { until } => format!("pause until {}", until.as_millis()),
         Output::Close { code, reason } => format!("close {code} {reason}"),

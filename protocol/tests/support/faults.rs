@@ -21,7 +21,7 @@ pub struct RandomFaults {
     pub busy_until: Duration,
     /// The hub sends some lines twice and loses others, which no hub should and every client must notice.
     pub sloppy: bool,
-    /// Joins, messages and requests for history are refused for good.
+    /// Joins, messages and requests are refused for good.
     pub deny: bool,
     /// They were, at some time.
     pub denied: bool,
@@ -153,15 +153,15 @@ impl Faults for RandomFaults {
                 }
                 for_good
             }
-            Request::History if self.deny => {
-                self.happened("history was refused for good");
+            Request::History | Request::Find if self.deny => {
+                self.happened("a request was refused for good");
                 for_good
             }
-            Request::History if is_busy => {
-                self.happened("history was refused for now");
+            Request::History | Request::Find if is_busy => {
+                self.happened("a request was refused for now");
                 Some(Refusal::later(code::BUSY, "not now", ms(200)))
             }
-            Request::History => None,
+            Request::History | Request::Find => None,
         }
     }
 

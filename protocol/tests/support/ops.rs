@@ -481,6 +481,7 @@ fn apply(world: &mut World, op: Op) {
                 for _ in 0..count {
                     let before = world.logs().head(&name(room)).next();
                     world.ask_history(peer, &name(room), before);
+                    world.find(peer, &name(room));
                 }
             }
         }

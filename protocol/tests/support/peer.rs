@@ -56,7 +56,7 @@ pub struct Peer {
     /// Attempts since anything but time made the session connect.
     attempts: u64,
     attempts_since: Duration,
-    /// The number of answers to each request for history.
+    /// The number of answers to each request.
     pub pages: BTreeMap<Tag, usize>,
     pub signals: usize,
 }
@@ -269,6 +269,18 @@ impl World {
         self.call(peer, |session, moment| session.leave(moment, room));
         if self.peers[peer].view(room).wanted {
             self.left(peer, room);
+        }
+        self.drain(peer);
+    }
+
+    /// Looks for the user of this peer, whose name is a part of no other.
+    pub fn find(&mut self, peer: usize, room: &RoomName) {
+        let tag = self.peers[peer].pages.len() as Tag;
+        self.peers[peer].pages.insert(tag, 0);
+        let (room, user) = (room.clone(), self.peers[peer].config.name.clone());
+        let asked = self.call(peer, |session, moment| session.find(moment, room, user, tag));
+        if let Err(error) = asked {
+            self.found(peer, tag, Err(error));
         }
         self.drain(peer);
     }

@@ -132,6 +132,13 @@ pub enum Output {
         /// The page, or why there is none.
         result: Result<HistoryPage, PageError>,
     },
+    /// The answer to [`find`](super::ClientSession::find); exactly one for each that was taken.
+    Found {
+        /// From [`find`](super::ClientSession::find).
+        tag: Tag,
+        /// The users, or why they were not searched.
+        result: Result<FoundMembers, PageError>,
+    },
     /// An error that belongs to no pending request, like a refused signal. For logs.
     Fault {
         /// Why, for programs.
@@ -379,11 +386,20 @@ pub struct HistoryPage {
     pub more: bool,
 }
 
-/// Why a page of history did not come.
+/// Users of a room that were found by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FoundMembers {
+    /// First those whose names begin with the part that was asked for, then the others that have it.
+    pub members: Vec<Member>,
+    /// Whether there are more than the server names in one answer.
+    pub more: bool,
+}
+
+/// Why a page of history, or the users with a name, did not come.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PageError {
     /// [`ClientOptions::pages`](super::ClientOptions::pages) requests have no answer yet. Request it again after one of them.
-    #[error("too many requests for older messages wait; try again after one of them is answered")]
+    #[error("too many requests wait; try again after one of them is answered")]
     TooMany,
     /// The server refused.
     #[error("{message}")]

@@ -1,10 +1,10 @@
-//! Requests for older messages: as many are open as the server takes, each has its own pause, and they are sent again
-//! after a reconnect.
+//! Requests for older messages, and for users by name: as many are open as the server takes, each has its own pause, and
+//! they are sent again after a reconnect.
 
 use std::time::Duration;
 
 use super::Tag;
-use crate::{ClientLine, Offset, RequestId, RoomName, message};
+use crate::{ClientLine, Offset, RequestId, RoomName, UserName, message};
 
 #[derive(Debug)]
 pub(super) struct History {
@@ -27,9 +27,22 @@ struct Request {
 #[derive(Debug)]
 pub(super) struct Question {
     pub(super) room: RoomName,
-    pub(super) before: Offset,
-    pub(super) limit: u32,
+    pub(super) wanted: Wanted,
     pub(super) tag: Tag,
+}
+
+#[derive(Debug)]
+pub(super) enum Wanted {
+    /// The newest messages before an offset.
+    Page { before: Offset, limit: u32 },
+    /// The users with this part of a name.
+    Users { name: Option<UserName> },
+}
+
+impl Question {
+    pub(super) fn is_for_users(&self) -> bool {
+        matches!(self.wanted, Wanted::Users { .. })
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,21 +97,36 @@ impl History {
             State::Paused(until) => until <= now,
         })?;
         request.state = State::Open;
-        let Question {
-            room, before, limit, ..
-        } = &request.question;
-        Some(ClientLine::History(message::History {
-            id: request.id,
-            room: room.clone(),
-            before: *before,
-            limit: *limit,
-        }))
+        let (id, room) = (request.id, request.question.room.clone());
+        Some(match &request.question.wanted {
+            &Wanted::Page { before, limit } => ClientLine::History(message::History {
+                id,
+                room,
+                before,
+                limit,
+            }),
+            Wanted::Users { name } => ClientLine::Find(message::Find {
+                id,
+                room,
+                name: name.clone(),
+            }),
+        })
     }
 
-    /// Ends the request that an answer belongs to.
-    pub(super) fn answered(&mut self, id: RequestId) -> Option<Tag> {
+    /// Ends the request that an answer belongs to, which is for users or for messages.
+    pub(super) fn answered(&mut self, id: RequestId, users: bool) -> Option<Question> {
         let index = self.position(id)?;
-        Some(self.requests.remove(index).question.tag)
+        if self.requests[index].question.is_for_users() != users {
+            return None;
+        }
+        Some(self.requests.remove(index).question)
+    }
+
+    /// Ends the first request for users: the server does not know such requests.
+    pub(super) fn take_for_users(&mut self) -> Option<Question> {
+        let mut requests = self.requests.iter();
+        let index = requests.position(|request| request.question.is_for_users())?;
+        Some(self.requests.remove(index).question)
     }
 
     /// The server refused a request until a time; with `all`, it takes no other one before either.
@@ -132,9 +160,9 @@ impl History {
         }
     }
 
-    pub(super) fn stop(&mut self) -> impl Iterator<Item = Tag> {
+    pub(super) fn stop(&mut self) -> impl Iterator<Item = Question> {
         self.disconnected();
         let requests = std::mem::take(&mut self.requests);
-        requests.into_iter().map(|request| request.question.tag)
+        requests.into_iter().map(|request| request.question)
     }
 }

@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use super::{
-    ClientSession, DeliveryState, FailReason, Generation, HistoryPage, LeftReason, Output, PageError, PresenceChange,
-    RoomEvent,
+    ClientSession, DeliveryState, FailReason, FoundMembers, Generation, HistoryPage, LeftReason, Output, PageError,
+    PresenceChange, RoomEvent,
+    history::Question,
     rooms::Effect,
     timer::{Timer, millis},
     trace::{self, debug},
 };
 use crate::{
     ClientLine, Cursor, Epoch, Offset, PublishId, RoomName, Seq, ServerLine, codec,
-    message::{ErrorLine, Forgotten, Left, Message, Millis, Nack, Page, Presence, Signal, code},
+    message::{ErrorLine, Forgotten, Found, Left, Message, Millis, Nack, Page, Presence, Signal, code},
 };
 
 impl ClientSession {
@@ -91,6 +92,7 @@ impl ClientSession {
                 }
             }
             ServerLine::Page(page) => self.page(page),
+            ServerLine::Found(found) => self.found(found),
             ServerLine::Left(Left { room, code, message }) => {
                 let code_to_log = code.as_deref().map_or("asked", trace::code);
                 debug!("room {}: left ({code_to_log})", self.numbers.of(&room));
@@ -202,7 +204,7 @@ impl ClientSession {
 
     fn page(&mut self, page: Page) {
         self.answered();
-        if let Some(tag) = self.history.answered(page.id) {
+        if let Some(Question { tag, .. }) = self.history.answered(page.id, false) {
             let result = Ok(HistoryPage {
                 epoch: page.epoch,
                 messages: page.messages,
@@ -210,6 +212,33 @@ impl ClientSession {
             });
             self.outputs.push_back(Output::Page { tag, result });
         }
+    }
+
+    fn found(&mut self, found: Found) {
+        self.answered();
+        if let Some(Question { tag, .. }) = self.history.answered(found.id, true) {
+            let result = Ok(FoundMembers {
+                members: found.members,
+                more: found.more,
+            });
+            self.outputs.push_back(Output::Found { tag, result });
+        }
+    }
+
+    /// Ends a request without an answer.
+    pub(super) fn unanswered(&mut self, question: &Question, error: PageError) {
+        let tag = question.tag;
+        self.outputs.push_back(if question.is_for_users() {
+            Output::Found {
+                tag,
+                result: Err(error),
+            }
+        } else {
+            Output::Page {
+                tag,
+                result: Err(error),
+            }
+        });
     }
 
     fn error(&mut self, error: ErrorLine) {
@@ -229,24 +258,21 @@ impl ClientSession {
                 let effect = self.rooms.refused(&room, error.code, error.message, until);
                 self.apply(&room, effect);
             }
-            (Some("history"), _, Some(id)) => {
+            (Some(kind @ ("history" | "find")), _, Some(id)) => {
                 let code = trace::code(&error.code);
                 match until {
-                    Some(until) => debug!(
-                        "request {id} for history is refused until {} ms ({code})",
-                        millis(until)
-                    ),
-                    None => debug!("request {id} for history is refused for good ({code})"),
+                    Some(until) => debug!("{kind} {id} is refused until {} ms ({code})", millis(until)),
+                    None => debug!("{kind} {id} is refused for good ({code})"),
                 }
                 self.answered();
                 if let Some(until) = until {
                     self.history.pause(id, until, error.code == code::RATE);
-                } else if let Some(tag) = self.history.answered(id) {
-                    let result = Err(PageError::Refused {
+                } else if let Some(question) = self.history.answered(id, kind == "find") {
+                    let refused = PageError::Refused {
                         code: error.code,
                         message: error.message,
-                    });
-                    self.outputs.push_back(Output::Page { tag, result });
+                    };
+                    self.unanswered(&question, refused);
                 }
             }
             (Some("direct"), room, _) if cfg!(feature = "direct") => {

@@ -44,6 +44,8 @@ struct Open {
     limits: Limits,
     /// The server addresses users.
     addresses: bool,
+    /// The server finds users by name.
+    finds: bool,
     user: UserName,
     sender: SenderId,
 }
@@ -187,6 +189,11 @@ impl Link {
     /// Whether the server of the welcomed connection addresses users.
     pub(super) fn addresses(&self) -> bool {
         matches!(&self.state, State::Open(open) if open.addresses)
+    }
+
+    /// Whether the server of the welcomed connection finds users by name.
+    pub(super) fn finds(&self) -> bool {
+        matches!(&self.state, State::Open(open) if open.finds)
     }
 
     /// The public id of this client, while it is welcomed.
@@ -359,6 +366,7 @@ impl ClientSession {
             heartbeat: Duration::from_millis(welcome.heartbeat_ms.into()),
             limits: welcome.limits,
             addresses: welcome.direct,
+            finds: welcome.find,
             user: welcome.user,
             sender: welcome.sender,
         }));
@@ -384,10 +392,9 @@ impl ClientSession {
         let mut progress = Vec::new();
         self.outbox.stop(&mut progress);
         self.report(progress);
-        let pages: Vec<_> = self.history.stop().collect();
-        for tag in pages {
-            let result = Err(PageError::Stopped);
-            self.outputs.push_back(Output::Page { tag, result });
+        let questions: Vec<_> = self.history.stop().collect();
+        for question in questions {
+            self.unanswered(&question, PageError::Stopped);
         }
         self.save_due = true;
     }

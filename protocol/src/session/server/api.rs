@@ -5,7 +5,7 @@ use std::{borrow::Cow, time::Duration};
 use crate::{
     Body, ClientKey, Cursor, Epoch, Offset, PublishId, RequestId, RoomName, Seq, UserName,
     codec::{MemberList, MessageLine},
-    message::{Author, Millis},
+    message::{Author, Member, Millis},
 };
 
 use super::Allowance;
@@ -66,6 +66,15 @@ pub enum Input {
         room: RoomName,
         /// The messages, or the reason why they cannot be read.
         result: Result<PageLines, Refusal>,
+    },
+    /// The answer to [`Output::Find`].
+    Found {
+        /// The `id` of [`Output::Find`].
+        id: RequestId,
+        /// Its `room`.
+        room: RoomName,
+        /// The users, or the reason why they cannot be searched.
+        result: Result<FoundMembers, Refusal>,
     },
     /// The answer to [`Output::Address`].
     Addressed(Result<Vec<RoomName>, Refusal>),
@@ -171,6 +180,16 @@ pub enum Output {
         /// The maximum of messages: 1 to `limits.page`.
         limit: u32,
     },
+    /// Find users of a room that the client has joined, or is joining, and answer with [`Input::Found`], in any order: as
+    /// many as one answer is to have, first those whose names begin with `name`, then others that have it.
+    Find {
+        /// The id for the answer.
+        id: RequestId,
+        /// The room to search.
+        room: RoomName,
+        /// A part of the names, in any case of letters. `None`: any name.
+        name: Option<UserName>,
+    },
     /// Send a `signal` line to the other members of the room.
     Signal {
         /// The room whose other members get it.
@@ -187,6 +206,15 @@ pub enum Output {
         /// The reason of the close frame; at most 123 bytes.
         reason: String,
     },
+}
+
+/// Users of a room that were found by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FoundMembers {
+    /// In the order of the answer.
+    pub members: Vec<Member>,
+    /// Whether there are more.
+    pub more: bool,
 }
 
 /// An identified user.

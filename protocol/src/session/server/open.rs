@@ -1,16 +1,19 @@
-//! The lines of a welcomed client: joining rooms, publishing, signals and history.
+//! The lines of a welcomed client: joining rooms, publishing, signals, history, and finding users.
 
 use std::{fmt, time::Duration};
 
 use super::{
-    AppendOutcome, Output, PageLines, Place, Refusal, ServerOptions, Subscription, SubscriptionId,
+    AppendOutcome, FoundMembers, Output, PageLines, Place, Refusal, ServerOptions, Subscription, SubscriptionId,
     outgoing::{Outgoing, millis},
     trace::trace,
 };
 use crate::{
     Body, BodyLimit, ClientKey, ClientLine, Cursor, Epoch, PublishId, RequestId, RoomName, Seq, ServerLine, UserName,
     codec,
-    message::{Ack, Author, Direct, ErrorLine, Forgotten, History, Join, Joined, Left, Nack, Publish, Withdraw, code},
+    message::{
+        Ack, Author, Direct, ErrorLine, Find, Forgotten, Found, History, Join, Joined, Left, Nack, Publish, Withdraw,
+        code,
+    },
 };
 
 /// The `retry_after` of a line that is refused because too many of its kind are open.
@@ -30,7 +33,7 @@ pub(super) struct Open {
     last_subscription: SubscriptionId,
     /// The number of messages that the engine has not answered.
     appends: u32,
-    /// The number of pages that the engine has not answered.
+    /// The number of requests (`history`, `find`) that the driver has not answered.
     reads: u32,
     /// The open requests with the limit 0, which only ask whether there is a message.
     probes: Vec<RequestId>,
@@ -110,6 +113,7 @@ impl Open {
             }
             ClientLine::Signal { room, body } => self.signal(room, body, options, out),
             ClientLine::History(history) => self.history(history, options, out),
+            ClientLine::Find(find) => self.find(find, options, out),
             ClientLine::Direct(direct) => self.direct(direct, options, out),
             ClientLine::Auth { token } => {
                 trace!("auth: lines wait until the newer token is checked");
@@ -388,11 +392,10 @@ impl Open {
         if let Err(refusal) = check_room(&room, options)
             && !(room.is_reserved() && self.membership(&room).is_some())
         {
-            return self.refuse_history(id, room, refusal, out);
+            return self.refuse_request("history", id, room, refusal, out);
         }
         if self.reads >= options.limits.history {
-            let refusal = Refusal::later(code::BUSY, "too many requests for history are open", BUSY_PAUSE);
-            return self.refuse_history(id, room, refusal, out);
+            return self.refuse_request("history", id, room, too_many_requests(), out);
         }
         self.reads += 1;
         if limit == 0 {
@@ -427,7 +430,42 @@ impl Open {
                 let largest = options.limits.sent_text_bytes as usize;
                 out.send_line(&codec::encode_page(id, &room, &page, largest));
             }
-            Err(refusal) => self.refuse_history(id, room, refusal, out),
+            Err(refusal) => self.refuse_request("history", id, room, refusal, out),
+        }
+    }
+
+    fn find(&mut self, find: Find, options: &ServerOptions, out: &mut Outgoing) {
+        let Find { id, room, name } = find;
+        let refusal = if let Err(refusal) = check_room(&room, options) {
+            refusal
+        } else if self.membership(&room).is_none() {
+            Refusal::for_good(code::NOT_JOINED, "join the room to find its users")
+        } else if self.reads >= options.limits.history {
+            too_many_requests()
+        } else {
+            self.reads += 1;
+            return out.push(Output::Find { id, room, name });
+        };
+        self.refuse_request("find", id, room, refusal, out);
+    }
+
+    /// The driver's answer to a `find`.
+    pub(super) fn found(
+        &mut self,
+        id: RequestId,
+        room: RoomName,
+        result: Result<FoundMembers, Refusal>,
+        out: &mut Outgoing,
+    ) {
+        self.reads = self.reads.saturating_sub(1);
+        match result {
+            Ok(FoundMembers { members, more }) => out.send(&ServerLine::Found(Found {
+                id,
+                room,
+                members,
+                more,
+            })),
+            Err(refusal) => self.refuse_request("find", id, room, refusal, out),
         }
     }
 
@@ -453,8 +491,16 @@ impl Open {
         self.error(kind, room, None, refusal, out);
     }
 
-    pub(super) fn refuse_history(&self, id: RequestId, room: RoomName, refusal: Refusal, out: &mut Outgoing) {
-        self.error("history", Some(room), Some(id), refusal, out);
+    /// Sends the `error` for a request, of this kind and with this id.
+    pub(super) fn refuse_request(
+        &self,
+        kind: &str,
+        id: RequestId,
+        room: RoomName,
+        refusal: Refusal,
+        out: &mut Outgoing,
+    ) {
+        self.error(kind, Some(room), Some(id), refusal, out);
     }
 
     fn error(&self, kind: &str, room: Option<RoomName>, id: Option<RequestId>, refusal: Refusal, out: &mut Outgoing) {
@@ -498,6 +544,10 @@ impl fmt::Display for RoomNumber {
 /// The kind of the line by which a client asks for a room.
 fn asked_by(room: &RoomName) -> &'static str {
     if room.is_reserved() { "direct" } else { "join" }
+}
+
+fn too_many_requests() -> Refusal {
+    Refusal::later(code::BUSY, "too many requests are open", BUSY_PAUSE)
 }
 
 /// Names that begin with `~` are reserved for the server.

@@ -9,14 +9,15 @@ use crate::ClientLine;
 /// The longest pause of a session before it checks the debt again.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
-/// With a debt that needs longer than this, signals and requests for history are refused. They need no order, so they
+/// With a debt that needs longer than this, signals and requests (`history`, `find`) are refused. They need no order, so they
 /// do not have to wait for a backlog.
 const MAX_BEHIND: Duration = Duration::from_secs(1);
 
 /// The rate of everything received is at least this many times the rate of lines.
 const RECEIVED_PER_LINE: f64 = 4.0;
 
-/// The lines that a join, or `direct`, counts for, because a join and the leave after it are sent to all members of the room.
+/// The lines that a join, `direct` or `find` counts for, because a join and the leave after it are sent to all members of the
+/// room, and a search may look at all their names.
 const JOIN_LINES: u32 = 8;
 
 /// The tokens of a client when its connection ended. Its next connection starts with them.
@@ -157,11 +158,11 @@ impl Rate {
     }
 
     pub(super) fn take_line(&mut self, line: &ClientLine) {
-        let is_join = matches!(line, ClientLine::Join(_) | ClientLine::Direct(_));
-        self.lines.take(if is_join { JOIN_LINES as usize } else { 1 });
+        let is_large = matches!(line, ClientLine::Join(_) | ClientLine::Direct(_) | ClientLine::Find(_));
+        self.lines.take(if is_large { JOIN_LINES as usize } else { 1 });
     }
 
-    /// The `retry_after` of a signal or a request for history, if it is refused now.
+    /// The `retry_after` of a signal or a request, if it is refused now.
     pub(super) fn refused_for(&self) -> Option<Duration> {
         let behind = self.behind();
         (behind > MAX_BEHIND).then_some(behind)

@@ -3,8 +3,8 @@
 use talkback_protocol::{
     Epoch, RoomName,
     session::client::{
-        DeliveryState, FailReason, HistoryPage, Input, JoinedRoom, Output, PageError, PresenceChange, RoomEvent,
-        Snapshot, Tag,
+        DeliveryState, FailReason, FoundMembers, HistoryPage, Input, JoinedRoom, Output, PageError, PresenceChange,
+        RoomEvent, Snapshot, Tag,
     },
 };
 
@@ -79,6 +79,7 @@ impl World {
             Output::Room { room, event } => self.room_event(peer, &room, event),
             Output::Delivery { tag, state } => self.delivered(peer, tag, state),
             Output::Page { tag, result } => self.page_came(peer, tag, result),
+            Output::Found { tag, result } => self.found(peer, tag, result),
             Output::OutboxHasCapacity => {
                 self.count("a client was told of capacity in the outbox");
                 self.publish_held_back(peer);
@@ -88,13 +89,7 @@ impl World {
     }
 
     pub(super) fn page_came(&mut self, peer: usize, tag: Tag, result: Result<HistoryPage, PageError>) {
-        let answers = self.peers[peer].pages.get_mut(&tag).map(|answers| {
-            *answers += 1;
-            *answers
-        });
-        if answers != Some(1) {
-            self.violation(format!("peer {peer} got {answers:?} answers for page {tag}"));
-        }
+        self.answered(peer, tag);
         match result {
             Ok(page) => {
                 self.count("a page of history came");
@@ -104,8 +99,32 @@ impl World {
                     }
                 }
             }
-            Err(PageError::Refused { .. }) => self.count("a client heard that history was refused"),
+            Err(PageError::Refused { .. }) => self.count("a client heard that a request was refused"),
             Err(_) => {}
+        }
+    }
+
+    pub(super) fn found(&mut self, peer: usize, tag: Tag, result: Result<FoundMembers, PageError>) {
+        self.answered(peer, tag);
+        match result {
+            Ok(found) => {
+                self.count("a search for users was answered");
+                if found.members.len() > 1 {
+                    self.violation(format!("peer {peer} got {:?} for one name", found.members));
+                }
+            }
+            Err(PageError::Refused { .. }) => self.count("a client heard that a request was refused"),
+            Err(_) => {}
+        }
+    }
+
+    fn answered(&mut self, peer: usize, tag: Tag) {
+        let answers = self.peers[peer].pages.get_mut(&tag).map(|answers| {
+            *answers += 1;
+            *answers
+        });
+        if answers != Some(1) {
+            self.violation(format!("peer {peer} got {answers:?} answers for request {tag}"));
         }
     }
 
