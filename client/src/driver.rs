@@ -24,11 +24,11 @@ use std::{
 
 use litemap::LiteMap;
 use talkback_protocol::{
-    Body, ClientKey, Moment, Offset, RoomName, SenderId, close, log_line,
+    Body, ClientKey, Moment, Offset, RoomName, SenderId, UserName, close, log_line,
     message::Member,
     session::client::{
-        ClientOptions, ClientSession, DeliveryState, FailReason, Generation, HistoryPage, Input, Output, PageError,
-        RoomEvent, Snapshot, Status, StopReason, Tag,
+        ClientOptions, ClientSession, DeliveryState, FailReason, FoundMembers, Generation, HistoryPage, Input, Output,
+        PageError, RoomEvent, Snapshot, Status, StopReason, Tag,
     },
 };
 
@@ -40,7 +40,7 @@ use crate::{
     waiters::{Waiter, Waiters},
 };
 
-use pages::{Asker, PageSlot, Pages};
+use pages::{Asker, PageSlot, Pages, Slot};
 use rooms::Rooms;
 
 #[cfg(feature = "direct")]
@@ -475,15 +475,41 @@ impl Driver {
         Ok(())
     }
 
-    fn page_came(&self, tag: Tag, result: Result<HistoryPage, PageError>) {
+    /// Requests users of a room by a part of their names, unless the request is refused at once. There must be a session.
+    pub(crate) fn find(&self, room: RoomName, part: Option<UserName>) -> Result<Rc<Slot<FoundMembers>>, PageError> {
+        let slot = Rc::<Slot<FoundMembers>>::default();
+        let tag = self.tag();
+        let taken = self.call(|session, moment| session.find(moment, room, part, tag));
+        if let Some(Ok(())) = taken {
+            self.pages.add(tag, Asker::Search(Rc::downgrade(&slot)));
+        }
+        self.carry_on();
+        taken.unwrap_or(Err(PageError::Stopped)).map(|()| slot)
+    }
+
+    fn found(&self, tag: Tag, result: Result<FoundMembers, PageError>) {
         let asker = self.pages.remove(tag);
-        // Before this answer is delivered: a receiver that requests another page at once comes after those that were
-        // put off.
+        self.pump_put_off();
+        if let Some(Asker::Search(slot)) = asker
+            && let Some(slot) = slot.upgrade()
+        {
+            slot.put(result);
+        }
+    }
+
+    /// Lets the next handle ask that was put off. For before an answer is delivered: a receiver that requests something
+    /// else at once comes after those that were put off.
+    fn pump_put_off(&self) {
         while let Some((room, handle)) = self.pages.next_put_off() {
             if self.pump(&room, &handle) {
                 break;
             }
         }
+    }
+
+    fn page_came(&self, tag: Tag, result: Result<HistoryPage, PageError>) {
+        let asker = self.pages.remove(tag);
+        self.pump_put_off();
         match asker {
             Some(Asker::Application(slot)) => {
                 if let Some(slot) = slot.upgrade() {
@@ -496,7 +522,7 @@ impl Driver {
                     self.pump(&room, &handle);
                 }
             }
-            None => {}
+            Some(Asker::Search(_)) | None => {}
         }
     }
 
@@ -656,6 +682,7 @@ impl Driver {
             }
             Output::OutboxHasCapacity => self.send_queue.release(),
             Output::Page { tag, result } => self.page_came(tag, result),
+            Output::Found { tag, result } => self.found(tag, result),
             Output::Fault { code, message, room } => {
                 let fault = Fault { code, message, room };
                 match &self.on_fault {

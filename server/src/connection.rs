@@ -27,7 +27,8 @@ use talkback_protocol::{
     codec::MessageLine,
     message::code,
     session::server::{
-        Denied, Identity, Input, Output, PageLines, Refusal, ServerOptions, ServerSession, Subscription, SubscriptionId,
+        Denied, FoundMembers, Identity, Input, Output, PageLines, Refusal, ServerOptions, ServerSession, Subscription,
+        SubscriptionId,
     },
 };
 use tokio::time::Instant;
@@ -52,6 +53,8 @@ const MAX_BURST: usize = 64;
 const PAGE_BYTES: usize = 48 * 1024;
 /// The most joins that are carried out before the client has taken their answers, because `joined` may be long.
 const JOINS_AT_ONCE: usize = 8;
+/// The `retry_after` of a search in a room whose join is not carried out yet.
+const JOINING_PAUSE: Duration = Duration::from_millis(200);
 
 /// Runs a session to its end.
 pub(crate) async fn run(
@@ -69,7 +72,7 @@ pub(crate) async fn run(
         let Connection {
             answers,
             waiting,
-            pages,
+            requests,
             joins,
             rooms,
             socket: sender,
@@ -80,8 +83,8 @@ pub(crate) async fn run(
             biased;
             answer = answers.next(), if !answers.is_empty() => Event::Answer(answer),
             sent = waiting.send_first(sender), if !takes => Event::Sent(sent),
-            // One page at a time, when the client has taken the page before: a page is far larger than its request.
-            () = std::future::ready(()), if takes && !pages.is_empty() => Event::PageWanted,
+            // One answer at a time, when the client has taken the one before: it is far larger than its request.
+            () = std::future::ready(()), if takes && !requests.is_empty() => Event::AnswerWanted,
             () = std::future::ready(()), if takes && !joins.is_empty() => Event::JoinsWanted,
             message = socket.recv(), if reads => match message {
                 Some(message) => Event::Message(message),
@@ -95,7 +98,7 @@ pub(crate) async fn run(
         let going_on = match event {
             Event::Answer(answer) => connection.answered(answer),
             Event::Sent(sent) => sent,
-            Event::PageWanted => connection.read_page(),
+            Event::AnswerWanted => connection.answer_request(),
             Event::JoinsWanted => connection.join_next(),
             Event::Message(first) => connection.receive(first, Some(&mut socket)),
             Event::CaughtUp(end) => connection.caught_up(end),
@@ -112,8 +115,8 @@ enum Event {
     Answer(Later),
     /// The client took the first of the waiting texts.
     Sent(Result<(), Over>),
-    /// The client takes texts, and a page of history is requested.
-    PageWanted,
+    /// The client takes texts, and a page of history or a search is requested.
+    AnswerWanted,
     /// The client takes texts, and joins are requested.
     JoinsWanted,
     /// A WebSocket message was received.
@@ -143,8 +146,8 @@ struct Connection {
     joins: VecDeque<JoinRequest>,
     /// How many more joins may be carried out before the next message is received.
     joins_left: usize,
-    /// Requested pages of history that are not read yet. The session bounds their number.
-    pages: VecDeque<PageRequest>,
+    /// Requested pages of history and searches that have not begun yet. The session bounds their number.
+    requests: VecDeque<Request>,
     waiting: WaitingTexts,
     /// When to read from the socket again, after a room was over its budget of deliveries.
     paused: Option<Instant>,
@@ -158,12 +161,18 @@ struct JoinRequest {
     history: u32,
 }
 
-/// See [`Output::ReadPage`].
-struct PageRequest {
+/// A request with an answer that may be large.
+struct Request {
     id: RequestId,
     room: RoomName,
-    before: Offset,
-    limit: u32,
+    wanted: Wanted,
+}
+
+enum Wanted {
+    /// See [`Output::ReadPage`].
+    Page { before: Offset, limit: u32 },
+    /// See [`Output::Find`].
+    Users { name: Option<UserName> },
 }
 
 impl Drop for Connection {
@@ -191,7 +200,7 @@ impl Connection {
             answers: Answers::default(),
             joins: VecDeque::new(),
             joins_left: JOINS_AT_ONCE,
-            pages: VecDeque::new(),
+            requests: VecDeque::new(),
             waiting: WaitingTexts::default(),
             paused: None,
         }
@@ -357,12 +366,13 @@ impl Connection {
                 before,
                 limit,
             } => {
-                self.pages.push_back(PageRequest {
-                    id,
-                    room,
-                    before,
-                    limit,
-                });
+                let wanted = Wanted::Page { before, limit };
+                self.requests.push_back(Request { id, room, wanted });
+                None
+            }
+            Output::Find { id, room, name } => {
+                let wanted = Wanted::Users { name };
+                self.requests.push_back(Request { id, room, wanted });
                 None
             }
             Output::Signal { room, from, body } => {
@@ -469,19 +479,32 @@ impl Connection {
         self.paused = self.paused.max(until);
     }
 
-    fn read_page(&mut self) -> Result<(), Over> {
-        let Some(request) = self.pages.pop_front() else {
+    fn answer_request(&mut self) -> Result<(), Over> {
+        let Some(request) = self.requests.pop_front() else {
             return Ok(());
         };
-        if self.pages.is_empty() {
-            self.pages.shrink_to(0);
+        if self.requests.is_empty() {
+            self.requests.shrink_to(0);
         }
-        let PageRequest {
-            id,
-            room,
-            before,
-            limit,
-        } = request;
+        let Request { id, room, wanted } = request;
+        match wanted {
+            Wanted::Page { before, limit } => self.read_page(id, room, before, limit),
+            Wanted::Users { name } => {
+                let result = self.find(&room, name.as_deref().unwrap_or_default());
+                self.handle(Input::Found { id, room, result })
+            }
+        }
+    }
+
+    fn find(&self, room: &RoomName, part: &str) -> Result<FoundMembers, Refusal> {
+        match self.rooms.find(room) {
+            Some(joined) => Ok(joined.member().find(&names::folded(part))),
+            // The join before it waits until the client takes texts.
+            None => Err(Refusal::later(code::BUSY, "the room is not joined yet", JOINING_PAUSE)),
+        }
+    }
+
+    fn read_page(&mut self, id: RequestId, room: RoomName, before: Offset, limit: u32) -> Result<(), Over> {
         let limit = Limit {
             messages: usize::try_from(limit).unwrap_or(usize::MAX),
             bytes: PAGE_BYTES,

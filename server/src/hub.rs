@@ -26,6 +26,7 @@ mod allowances;
 mod block;
 mod catch_up;
 mod delivery_budget;
+mod directory;
 mod new_room;
 mod options;
 mod pass;

@@ -197,6 +197,14 @@ pub fn user(name: &str) -> Result<UserName, NameProblem> {
     UserName::parse(&name).map_err(|_| NameProblem::Invisible)
 }
 
+/// A part of a user's name as it is searched in names: normalized like a name if it could be one, and in small letters.
+pub(crate) fn folded(part: &str) -> String {
+    match user(part) {
+        Ok(name) => name.to_lowercase(),
+        Err(_) => part.to_lowercase(),
+    }
+}
+
 /// Checks whether a client may use this room.
 ///
 /// The rule: letters, digits and combining marks of any script and `- _ . ~`, in Unicode's normalization form C, not

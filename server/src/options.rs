@@ -154,7 +154,8 @@ pub struct AppOptions {
     )]
     pub max_room_members: usize,
     /// The maximum number of users of a room that sessions get a list of. In a room with more users they get the number
-    /// only, until there are at most three quarters of this. At most 1800, so that a list fits into one text.
+    /// only and find users by name, until there are at most three quarters of this. At most 1800, so that a list fits
+    /// into one text.
     #[arg(
         long,
         value_name = "COUNT",

@@ -94,6 +94,8 @@ async fn members_see_the_users_of_other_servers_until_those_servers_are_dead() {
     bob.join(json!({"room": "lobby"})).await;
     within("both", ann.users("lobby", &["ann", "bob"])).await;
     within("both", bob.users("lobby", &["ann", "bob"])).await;
+    ann.finds("lobby", "BO", &["bob"]).await;
+    bob.finds("lobby", "n", &["ann"]).await;
     // A second connection of bob, at the other server: he is one user.
     let mut moved = Session::open_at(here.address(), 2, "bob").await;
     let joined = moved.join(json!({"room": "lobby"})).await;

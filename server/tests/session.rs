@@ -391,6 +391,84 @@ async fn above_the_bound_users_are_counted_and_not_listed_and_the_list_is_sent_a
 }
 
 #[tokio::test]
+async fn members_of_a_room_with_too_many_users_to_list_find_them_by_name() {
+    let config = AppOptions {
+        max_listed_users: 3,
+        presence_grace: Duration::ZERO,
+        ..AppOptions::default()
+    };
+    let server = Server::with(config).await;
+    let mut ann = Session::member(&server, 1, "Ann", "lobby").await;
+    assert_eq!(ann.welcome["find"], true);
+    let mut members = Vec::new();
+    for (number, name) in (2..).zip(["Hanna", "Anton", "李安", "bob"]) {
+        members.push(Session::member(&server, number, name, "lobby").await);
+    }
+    let elsewhere = Session::member(&server, 9, "Anders", "other").await;
+    assert!(!ann.finds("lobby", "AN", &["Ann", "Anton", "Hanna"]).await);
+    assert!(!ann.finds("lobby", "安", &["李安"]).await);
+    assert!(
+        !ann.finds("lobby", " ｂｏ", &["bob"]).await,
+        "the part is normalized as names are"
+    );
+    assert!(!ann.finds("lobby", "x", &[]).await);
+    ann.send(&[json!({"find": {"id": 7, "room": "lobby"}})]).await;
+    let all = ann.find("found").await;
+    assert_eq!(
+        (&all["id"], all["members"].as_array().map(Vec::len)),
+        (&json!(7), Some(5))
+    );
+    members.remove(0);
+    ann.finds("lobby", "an", &["Ann", "Anton"]).await;
+
+    let mut outside = elsewhere;
+    outside
+        .send(&[json!({"find": {"id": 1, "room": "lobby", "name": "ann"}})])
+        .await;
+    let error = outside.find("error").await;
+    assert_eq!(
+        (&error["code"], &error["kind"], &error["id"]),
+        (&json!("not_joined"), &json!("find"), &json!(1))
+    );
+}
+
+/// An answer is much larger than its request, and answers would accumulate in memory for a client that does not read.
+#[tokio::test]
+async fn of_many_concurrent_searches_only_as_many_as_the_limit_are_answered_and_each_has_fifty_users_at_most() {
+    let server = Server::start().await;
+    let mut members = Vec::new();
+    for number in 1..=52 {
+        members.push(Session::member(&server, number, &format!("user {number:02}"), "lobby").await);
+    }
+    let first = &mut members[0];
+    first.finds("lobby", "52", &["user 52"]).await;
+    let searches: Vec<_> = (1..=40)
+        .map(|id| json!({"find": {"id": id, "room": "lobby", "name": "User"}}))
+        .collect();
+    first.send(&searches).await;
+    let (mut answered, mut refused) = (0, 0);
+    for _ in 0..searches.len() {
+        let line = first.next().await;
+        if line["error"].is_object() {
+            assert_eq!(
+                (&line["error"]["code"], &line["error"]["kind"]),
+                (&json!("busy"), &json!("find"))
+            );
+            refused += 1;
+        } else {
+            let found = &line["found"];
+            assert_eq!(
+                (found["members"].as_array().map(Vec::len), &found["more"]),
+                (Some(50), &json!(true))
+            );
+            answered += 1;
+        }
+    }
+    let announced = AppOptions::default().session_options().limits.history;
+    assert_eq!((answered, refused), (announced, 40 - announced));
+}
+
+#[tokio::test]
 async fn the_health_report_has_counters_of_the_log_and_of_sessions() {
     let server = Server::start().await;
     let mut ann = Session::member(&server, 1, "ann", "lobby").await;

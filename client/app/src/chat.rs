@@ -26,6 +26,7 @@ mod message_text;
 mod other_rooms;
 mod outbox;
 mod people;
+mod people_search;
 mod person;
 mod preview;
 mod rail;

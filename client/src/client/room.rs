@@ -10,9 +10,9 @@ use std::{
 use futures_core::Stream;
 use serde::{Serialize, de::DeserializeOwned};
 use talkback_protocol::{
-    Body, BodyError, Cursor, Offset, RoomName,
+    Body, BodyError, Cursor, Offset, RoomName, UserName,
     message::{Author, Member},
-    session::client::PageError,
+    session::client::{FoundMembers, PageError},
 };
 
 use super::{Client, Delivery, Event, History, InboxOptions, Received, StartPosition};
@@ -250,6 +250,34 @@ impl<T> RoomSender<T> {
                 .collect(),
             more: page.more,
         })
+    }
+
+    /// Users in the room whose names have this part, in any case of letters, for rooms with so many users that
+    /// [`members`](Self::members) has no list: first those whose names begin with it. With an empty part the first users by
+    /// name. The server names at most 50 by default, and [`FoundMembers::more`] is `true` if there are others; users who joined
+    /// a moment ago may be missing. Needs a membership, and waits for a connection.
+    ///
+    /// For a field that searches while the user types, ask again when the answer is there, for what the field has then.
+    ///
+    /// # Errors
+    /// [`PageError`] says why there is no answer: [`PageError::Refused`] with the code
+    /// [`NOT_JOINED`](crate::code::NOT_JOINED) without a membership, and with [`FORBIDDEN`](crate::code::FORBIDDEN) if the
+    /// server is of an earlier version that cannot search.
+    ///
+    /// # Cancel safety
+    /// Dropping the future discards the answer.
+    pub async fn find(&self, part: &str) -> Result<FoundMembers, PageError> {
+        let part = part.trim();
+        let name = UserName::parse(part).ok();
+        if name.is_none() && !part.is_empty() {
+            // No user has such a name.
+            return Ok(FoundMembers::default());
+        }
+        let driver = self.client.driver();
+        driver.ready().await;
+        let slot = driver.find(self.name.clone(), name)?;
+        let waiter = Waiter::default();
+        poll_fn(|context| slot.poll(&waiter, context)).await
     }
 
     fn is_own(&self, from: &Author) -> bool {

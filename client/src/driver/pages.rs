@@ -1,4 +1,5 @@
-//! Open requests for pages of history: some are the application's, some those of a handle that reads on from the log.
+//! Open requests for pages of history, of which some are the application's and some those of a handle that reads on from
+//! the log, and for users by name.
 
 use std::{
     cell::RefCell,
@@ -10,7 +11,7 @@ use std::{
 use litemap::LiteMap;
 use talkback_protocol::{
     RoomName,
-    session::client::{HistoryPage, PageError, Tag},
+    session::client::{FoundMembers, HistoryPage, PageError, Tag},
 };
 
 use super::rooms::Handle;
@@ -31,6 +32,8 @@ pub(super) struct Pages {
 /// Who gets the answer.
 pub(super) enum Asker {
     Application(Weak<PageSlot>),
+    /// For users, not for a page.
+    Search(Weak<Slot<FoundMembers>>),
     Handle {
         room: RoomName,
         handle: Weak<Handle>,
@@ -38,15 +41,25 @@ pub(super) enum Asker {
     },
 }
 
-/// A page on its way to the application.
-#[derive(Default)]
-pub(crate) struct PageSlot {
-    result: RefCell<Option<Result<HistoryPage, PageError>>>,
+/// An answer on its way to the application.
+pub(crate) struct Slot<A> {
+    result: RefCell<Option<Result<A, PageError>>>,
     waiting: Waiters,
 }
 
-impl PageSlot {
-    pub(crate) fn poll(&self, waiter: &Waiter, context: &Context<'_>) -> Poll<Result<HistoryPage, PageError>> {
+pub(crate) type PageSlot = Slot<HistoryPage>;
+
+impl<A> Default for Slot<A> {
+    fn default() -> Self {
+        Self {
+            result: RefCell::new(None),
+            waiting: Waiters::default(),
+        }
+    }
+}
+
+impl<A> Slot<A> {
+    pub(crate) fn poll(&self, waiter: &Waiter, context: &Context<'_>) -> Poll<Result<A, PageError>> {
         match self.result.take() {
             Some(result) => Poll::Ready(result),
             None => {
@@ -56,7 +69,7 @@ impl PageSlot {
         }
     }
 
-    pub(super) fn put(&self, result: Result<HistoryPage, PageError>) {
+    pub(super) fn put(&self, result: Result<A, PageError>) {
         self.result.replace(Some(result));
         self.waiting.wake();
     }

@@ -1,9 +1,12 @@
-//! Members, messages, signals, history.
+//! Members, messages, signals, history, searches for users.
+
+use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
 use serde::{Deserialize, Serialize};
 use talkback_client::{
-    Body, Event, Incoming, JoinOptions, Member, Offset, PresenceChange, Status, StopReason, test_util::World,
+    Body, Event, Incoming, JoinOptions, Member, Offset, PageError, PresenceChange, Status, StopReason, code,
+    test_util::World,
 };
 
 use crate::{join, joined, message, next, numbers, open, world_with};
@@ -114,6 +117,54 @@ fn a_late_member_gets_the_newest_messages_and_scrolls_back_to_the_first() {
             }
         }
         assert_eq!(pages, (0..250).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn users_are_found_by_a_part_of_their_names_and_only_by_members() {
+    let world = World::new();
+    let clients: Vec<_> = ["ann", "Hanna", "bob"].map(|name| world.client(name)).into();
+    world.run(async {
+        let mut rooms: Vec<_> = clients.iter().map(join).collect();
+        for room in &mut rooms {
+            joined(room).await;
+        }
+        let found = async |part| {
+            let found = rooms[0].find(part).await.unwrap();
+            let names = found.members.iter().map(|member| member.user.to_string());
+            (names.collect::<Vec<_>>(), found.more)
+        };
+        assert_eq!(found("AN").await, (vec!["ann".to_owned(), "Hanna".to_owned()], false));
+        assert_eq!(found(" bob ").await.0, ["bob"]);
+        assert_eq!(found("").await.0.len(), 3);
+        assert_eq!(found(&"x".repeat(33)).await.0, [""; 0], "no name is so long");
+
+        let sender = rooms[2].sender().clone();
+        rooms.pop();
+        let refused = sender.find("ann").await;
+        assert!(
+            matches!(&refused, Err(PageError::Refused { code, .. }) if code == code::NOT_JOINED),
+            "{refused:?}"
+        );
+        clients[2].stop();
+        assert_eq!(sender.find("ann").await, Err(PageError::Stopped));
+    });
+}
+
+#[test]
+fn a_search_waits_for_a_connection_and_survives_a_cut() {
+    let world = World::new();
+    world.set_latency(Duration::from_millis(50));
+    let client = world.client("ann");
+    world.run(async {
+        let mut room = join(&client);
+        let sender = room.sender().clone();
+        assert_eq!(sender.find("a").await.unwrap().members.len(), 1);
+        joined(&mut room).await;
+        let mut search = Box::pin(sender.find("a"));
+        assert!((&mut search).now_or_never().is_none());
+        world.cut();
+        assert_eq!(search.await.unwrap().members.len(), 1);
     });
 }
 

@@ -1,6 +1,6 @@
 //! The users of a room, typing, and reading their messages.
 
-use std::time::Duration;
+use std::{net::Ipv4Addr, time::Duration};
 
 use serde_json::json;
 use talkback_e2e::{DEADLINE, Page, StepError, in_every_browser, wait_for};
@@ -115,6 +115,45 @@ fn the_list_of_a_crowd_scrolls_and_each_of_its_rows_can_be_read() {
         .await?;
         page.fill("chat_find_person", "nobody has this").await?;
         page.wait_roster(&[]).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn in_a_room_with_too_many_people_to_list_they_are_found_at_the_server() {
+    in_every_browser(async |stage| {
+        let server = stage
+            .server_at((Ipv4Addr::LOCALHOST, 0).into(), &["--max-listed-users", "3"])
+            .await?;
+        let page = stage.page.clone();
+        page.join(&server, "crowd", "Ann").await?;
+        let crowd = "
+            const origin = location.origin.replace('http', 'ws');
+            const names = ['Hanna', 'Anton', '李安', ...[...Array(60).keys()].map(n => `User ${n}`)];
+            window.crowd = names.map(name => new WebSocket(`${origin}/chat/crowd?name=${encodeURIComponent(name)}`));";
+        page.execute(crowd, vec![]).await?;
+        let count = "return document.querySelector('.people .count').textContent;";
+        page.wait_answer(count, "64").await?;
+        wait_for("the newest users are found", DEADLINE, async || {
+            page.fill("chat_find_person", "User 5").await?;
+            page.fill("chat_find_person", "AN").await?;
+            Ok(page.roster().await? == ["Ann", "Anton", "Hanna"])
+        })
+        .await?;
+        page.fill("chat_find_person", "安").await?;
+        page.wait_roster(&["李安"]).await?;
+        let rest = "return document.querySelector('.people > .quiet')?.textContent ?? '';";
+        page.fill("chat_find_person", "user").await?;
+        page.wait_answer(rest, "There are more: type more of the name.").await?;
+        page.fill("chat_find_person", "nobody has this").await?;
+        page.wait_answer(rest, "Nobody here has a name like this.").await?;
+        page.fill("chat_find_person", "").await?;
+        page.wait_answer(rest, "and 14 more").await?;
+
+        page.fill("chat_message", "hi @ant").await?;
+        page.wait_text("chat_names", "Anton").await?;
+        page.press_in("chat_message", Key::Tab).await?;
+        page.wait_field("chat_message", "hi @Anton ").await?;
         Ok(())
     });
 }

@@ -12,7 +12,7 @@ use futures_util::FutureExt;
 use talkback_protocol::{
     Body, Cursor, Epoch, Offset,
     message::{Author, Signal},
-    session::server::Refusal,
+    session::server::{FoundMembers, Refusal},
 };
 use tokio::time::Instant;
 
@@ -91,6 +91,12 @@ impl SessionMember {
     /// The users of the room, for `joined`. Later changes follow when the member goes live.
     pub(crate) fn presence(&self) -> PresenceSnapshot {
         self.handle.room.snapshot_for(&self.handle.member)
+    }
+
+    /// Users of the room whose names have this part, as [`names::folded`] makes it: at most 50, and they may lack those who
+    /// joined last.
+    pub(crate) fn find(&self, part: &str) -> FoundMembers {
+        self.handle.room.find(part)
     }
 
     /// Sends the other session members a signal, also those at other servers. It is not kept.

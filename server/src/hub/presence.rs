@@ -7,6 +7,7 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 
@@ -18,7 +19,7 @@ use talkback_protocol::{
 };
 use tokio::time::Instant;
 
-use super::HubOptions;
+use super::{HubOptions, directory::Directory};
 
 /// The users of one room. A user whose last socket left stays for a grace period, in which a reconnect is not
 /// announced.
@@ -42,6 +43,25 @@ pub(super) struct Presence {
     last: Option<Bytes>,
     announced_at: Option<Instant>,
     list: Option<List>,
+    /// How many users joined and left so far.
+    changes: u64,
+    directory: Option<KeptDirectory>,
+}
+
+/// The directory of the last search.
+struct KeptDirectory {
+    directory: Arc<Directory>,
+    made_at: Instant,
+    /// The number of changes before it was made.
+    changes: u64,
+}
+
+/// What a search needs.
+pub(super) enum Searched {
+    /// A directory that is new enough.
+    Directory(Arc<Directory>),
+    /// The users of now, after so many changes: make a directory of them and [keep](Presence::keep_directory) it.
+    Users(Vec<UserName>, u64),
 }
 
 /// The sockets of one user.
@@ -138,6 +158,7 @@ impl Presence {
         if let Some(list) = &mut self.list {
             list.is_old = true;
         }
+        self.changes += 1;
         if self.users.len() > options.listed_users {
             self.unlisted = true;
             self.list = None;
@@ -282,6 +303,27 @@ impl Presence {
         self.unlisted = list.members.json().len() > max_bytes;
         self.list = (!self.unlisted).then_some(list);
         self.list.as_ref()
+    }
+
+    /// The last directory, or the users for a new one if that is too old. The more users there are, the longer it is used,
+    /// so that making directories always takes the same small share of the time.
+    pub(super) fn searched(&self, now: Instant, options: &HubOptions) -> Searched {
+        let thousands = u32::try_from(self.users.len() / 1_000).unwrap_or(u32::MAX);
+        let interval = options.presence_interval.saturating_mul(thousands.saturating_add(1));
+        let is_good = |kept: &&KeptDirectory| kept.changes == self.changes || now < kept.made_at + interval;
+        match self.directory.as_ref().filter(is_good) {
+            Some(kept) => Searched::Directory(Arc::clone(&kept.directory)),
+            None => Searched::Users(self.users.keys().cloned().collect(), self.changes),
+        }
+    }
+
+    /// Keeps a directory for later searches.
+    pub(super) fn keep_directory(&mut self, directory: Arc<Directory>, changes: u64, made_at: Instant) {
+        self.directory = Some(KeptDirectory {
+            directory,
+            made_at,
+            changes,
+        });
     }
 
     /// How many users are present.

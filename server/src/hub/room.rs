@@ -25,7 +25,7 @@ use talkback_protocol::{
     Epoch, Offset, RoomName, UserName,
     codec::MemberList,
     message::{Message, ServerLine, Signal},
-    session::server::Refusal,
+    session::server::{FoundMembers, Refusal},
 };
 use tokio::time::Instant;
 
@@ -33,9 +33,10 @@ use super::{
     HubOptions, JoinError, Kind, Member,
     block::{Builder, frame_of_line},
     delivery_budget::DeliveryBudget,
+    directory::Directory,
     pass::{Pass, PlainRecipient, Progress, SessionRecipient, Slice},
     pending::Pending,
-    presence::{Presence, PresenceSnapshot},
+    presence::{Presence, PresenceSnapshot, Searched},
 };
 use crate::{
     engine::{Answer, Engine, Watch, Watcher},
@@ -165,6 +166,23 @@ impl Room {
     pub(super) fn listed(&self) -> (u32, Option<MemberList>) {
         let snapshot = self.members.lock().presence.snapshot(Instant::now(), &self.options);
         (snapshot.users, snapshot.members)
+    }
+
+    /// Users whose names have this part, which is in small letters.
+    pub(super) fn find(&self, part: &str) -> FoundMembers {
+        let now = Instant::now();
+        let searched = self.members.lock().presence.searched(now, &self.options);
+        let directory = match searched {
+            Searched::Directory(directory) => directory,
+            Searched::Users(users, changes) => {
+                // Sorted without the lock.
+                let directory = Arc::new(Directory::of(users));
+                let kept = Arc::clone(&directory);
+                self.members.lock().presence.keep_directory(kept, changes, now);
+                directory
+            }
+        };
+        directory.find(part)
     }
 
     /// The users as `joined` names them to a session member.

@@ -160,6 +160,23 @@ impl Session {
         }
     }
 
+    /// Asks for the users with this part of a name until the answer has these names, and returns whether there are more.
+    pub async fn finds(&mut self, room: &str, part: &str, expected: &[&str]) -> bool {
+        let search = async {
+            loop {
+                self.send(&[json!({"find": {"id": 1, "room": room, "name": part}})])
+                    .await;
+                let found = self.find("found").await;
+                let members = found["members"].as_array().expect("a list").iter();
+                let names: Vec<_> = members.filter_map(|member| member["user"].as_str()).collect();
+                if names == expected {
+                    return found["more"] == true;
+                }
+            }
+        };
+        within(&format!("{expected:?} to be found by {part:?}"), search).await
+    }
+
     /// The next `presence`; other lines before it are dropped.
     pub async fn find_presence(&mut self) -> Value {
         loop {

@@ -59,12 +59,8 @@ impl Completion {
     /// None if there is no mention before the caret, or no name begins like it. `caret` is an index in UTF-16, as in the
     /// browser.
     pub(super) fn of<'a>(text: &str, caret: usize, names: impl Iterator<Item = &'a UserName>) -> Option<Self> {
-        let caret = byte_index(text, caret);
-        let at = text[..caret].rfind('@')?;
+        let Range { start: at, end: caret } = begun(text, caret)?;
         let begun = &text[at + 1..caret];
-        if follows_word(text, at) || begun.contains('\n') {
-            return None;
-        }
         let fits = |name: &&UserName| {
             let start = name.get(..begun.len());
             name.len() > begun.len() && start.is_some_and(|start| start.eq_ignore_ascii_case(begun))
@@ -93,6 +89,14 @@ impl Completion {
         let caret = start.encode_utf16().count() + 1 - space.len();
         Some((start + after, caret))
     }
+}
+
+/// Where the mention before the caret is written: from its `@` to the caret, an index in UTF-16.
+pub(super) fn begun(text: &str, caret: usize) -> Option<Range<usize>> {
+    let caret = byte_index(text, caret);
+    let at = text[..caret].rfind('@')?;
+    let is_mention = !follows_word(text, at) && !text[at..caret].contains('\n');
+    is_mention.then_some(at..caret)
 }
 
 /// The byte index of an index in UTF-16; the length of the text if it is beyond it.

@@ -8,6 +8,7 @@ use talkback_client::{Cursor, Epoch, Offset, RoomName};
 use super::{
     history::{self, Batch, Stored},
     outbox::{Key, Outbox},
+    people_search::PeopleSearch,
     preview::Preview,
     reducer::{ConnectionStatus, Membership},
     roster::Roster,
@@ -26,6 +27,10 @@ const MAX_OTHERS: usize = 16;
 pub(crate) struct RoomState {
     pub(crate) membership: Membership,
     pub(crate) roster: Roster,
+    /// For the list of users.
+    pub(crate) found: PeopleSearch,
+    /// For the mention that is being written.
+    pub(super) mentionable: PeopleSearch,
     pub(crate) typing: Typing,
     pub(crate) timeline: Timeline,
     pub(crate) outbox: Outbox,
@@ -57,6 +62,8 @@ impl RoomState {
         Self {
             membership: Membership::Out,
             roster: Roster::default(),
+            found: PeopleSearch::default(),
+            mentionable: PeopleSearch::default(),
             typing: Typing::default(),
             timeline: Timeline::new(local_day),
             outbox: Outbox::new(last_key),

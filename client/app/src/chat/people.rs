@@ -23,7 +23,10 @@ const MAX_DRAWN: usize = 500;
 pub(super) fn people(state: &ChatState, dispatch: &Callback<Action>, language: Language) -> Html {
     let roster = &state.roster;
     let names = roster.names().unwrap_or_default();
-    let found = roster.find(&state.person, browser::lower_case);
+    let found = match roster.names() {
+        Some(_) => roster.find(&state.person, browser::lower_case),
+        None => state.found.find(state.person.trim(), browser::lower_case),
+    };
     let (me, mut others): (Vec<_>, Vec<_>) = found.into_iter().partition(|name| ***name == *state.joined_as);
     let unknown = roster.users() - names.len();
     let undrawn = unknown + others.len().saturating_sub(MAX_DRAWN);
@@ -31,12 +34,12 @@ pub(super) fn people(state: &ChatState, dispatch: &Callback<Action>, language: L
     let rest = if !names.is_empty() && unknown == 0 && me.is_empty() && others.is_empty() {
         Some(Text::NobodyFound.in_language(language).to_owned())
     } else {
-        let unlisted = match (roster.names(), undrawn) {
-            (None, users) => Some(Sentence::counted(users, Text::OneUser, Text::Users)),
+        let undrawn = match (roster.names(), undrawn) {
+            (None, _) => not_found(state, me.len() + others.len()),
             (Some(_), 0) => None,
             (Some(_), more) => Some(Text::MoreUsers.with([Sentence::thousands(more as u64)])),
         };
-        unlisted.map(|sentence| sentence.in_language(language))
+        undrawn.map(|sentence| sentence.in_language(language))
     };
     let find = Text::FindPerson.in_language(language);
     let is_open = state.sheet == Some(Sheet::People);
@@ -53,7 +56,8 @@ pub(super) fn people(state: &ChatState, dispatch: &Callback<Action>, language: L
             </div>
             <input
                 key={FIND_ID} id={FIND_ID} type="search" dir="auto" aria-label={find} placeholder={find}
-                autocomplete="off" spellcheck="false" disabled={roster.names().is_none()} value={state.person.clone()}
+                autocomplete="off" spellcheck="false"
+                disabled={roster.names().is_none() && state.found.is_refused} value={state.person.clone()}
                 oninput={dispatch.reform(|event: InputEvent| Action::Edit(Field::Person, text_of(&event)))}
             />
             <ul key="roster" id="roster">
@@ -71,5 +75,20 @@ pub(super) fn people(state: &ChatState, dispatch: &Callback<Action>, language: L
                 <p key="rest" class="quiet">{ rest }</p>
             }
         </section>
+    }
+}
+
+/// What is said below the users that the server has found, where there are too many to list.
+fn not_found(state: &ChatState, shown: usize) -> Option<Sentence> {
+    let users = state.roster.users();
+    let is_any = state.person.trim().is_empty();
+    match state.found.has_more() {
+        None => Some(Sentence::counted(users, Text::OneUser, Text::Users)),
+        Some(_) if is_any => {
+            (users > shown).then(|| Text::MoreUsers.with([Sentence::thousands((users - shown) as u64)]))
+        }
+        Some(true) => Some(Text::MoreFound.into()),
+        Some(false) if shown == 0 => Some(Text::NobodyFound.into()),
+        Some(false) => None,
     }
 }

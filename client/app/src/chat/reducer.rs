@@ -18,6 +18,7 @@ use super::{
     mentions::{self, Completion},
     other_rooms::{OtherRooms, RoomState, gap},
     outbox::{Key, Outgoing},
+    people_search::PeopleSearch,
     preview::Preview,
     read_cursors::ReadCursors,
     recent_rooms::RecentRooms,
@@ -178,6 +179,8 @@ pub(crate) struct ChatState {
     pub(crate) message: String,
     /// The names that complete the mention at the caret of the message field.
     pub(crate) completion: Option<Completion>,
+    /// The caret of the message field, as an index in UTF-16.
+    caret: usize,
     pub(crate) error: Option<FormError<Field>>,
     /// The user name at the last join; from `welcome` on, as the server normalised it.
     pub(crate) joined_as: String,
@@ -405,6 +408,13 @@ pub(crate) enum SessionEvent {
         more: bool,
     },
     PageFailed,
+    /// The answer to [`Effect::FindPeople`].
+    Found {
+        part: String,
+        for_mention: bool,
+        /// Some users, and whether there are more; none if the server refused.
+        found: Option<(Vec<UserName>, bool)>,
+    },
 }
 
 /// How the messages of a joined room continue those of the timeline.
@@ -443,6 +453,11 @@ pub(crate) enum Effect {
     SignalTyping,
     RequestOlder {
         before: u64,
+    },
+    /// Ask the server for users of the room, and report them by [`SessionEvent::Found`].
+    FindPeople {
+        part: String,
+        for_mention: bool,
     },
     Navigate(RoomName),
     /// Put the address of this message into the address bar.
@@ -513,6 +528,7 @@ impl ChatState {
             name,
             message: String::new(),
             completion: None,
+            caret: 0,
             error: None,
             joined_as: String::new(),
             asked_as: String::new(),
@@ -869,6 +885,9 @@ impl ChatState {
                 }
             }
         }
+        if self.here.roster.names().is_none() {
+            effects.extend(self.find_people());
+        }
         effects.extend(self.seek_on(now));
         effects.extend(self.search_beyond());
         effects.extend(self.save_failed());
@@ -1125,8 +1144,32 @@ impl ChatState {
         signal.into_iter().chain(draft).collect()
     }
 
+    /// The next requests for users, in a room with too many users to list.
+    fn find_people(&mut self) -> Vec<Effect> {
+        if !self.is_live() {
+            return Vec::new();
+        }
+        let part = self.here.found.ask(self.person.trim());
+        let mention = mentions::begun(&self.message, self.caret);
+        let mention = mention.and_then(|begun| self.here.mentionable.ask(&self.message[begun.start + 1..begun.end]));
+        let effect = |for_mention| move |part| Effect::FindPeople { part, for_mention };
+        let effects = part.map(effect(false)).into_iter();
+        effects.chain(mention.map(effect(true))).collect()
+    }
+
+    fn found(&mut self, part: &str, for_mention: bool, found: Option<(Vec<UserName>, bool)>) {
+        if for_mention {
+            self.here.mentionable.answered(part, found);
+            self.complete_at(self.caret);
+        } else {
+            self.here.found.answered(part, found);
+        }
+    }
+
     fn complete_at(&mut self, caret: usize) {
-        let others = self.here.roster.names().unwrap_or_default().iter();
+        self.caret = caret;
+        let names = self.here.roster.names();
+        let others = names.unwrap_or_else(|| self.here.mentionable.names()).iter();
         let others = others.filter(|name| ***name != *self.joined_as);
         self.completion = Completion::of(&self.message, caret, others);
     }
@@ -1138,7 +1181,7 @@ impl ChatState {
         let Some((text, caret)) = completion.complete(&self.message, index.unwrap_or(completion.marked)) else {
             return Vec::new();
         };
-        self.message = text;
+        (self.message, self.caret) = (text, caret);
         let effects = self.save_draft().into_iter();
         effects
             .chain([Effect::Focus(Focus::Message), Effect::MoveCaret(caret)])
@@ -1507,6 +1550,11 @@ impl ChatState {
                 self.keep_page(new);
             }
             SessionEvent::PageFailed => self.here.timeline.page_failed(),
+            SessionEvent::Found {
+                part,
+                for_mention,
+                found,
+            } => self.found(&part, for_mention, found),
         }
         Vec::new()
     }
@@ -1523,10 +1571,10 @@ impl ChatState {
         // joined again, and a refusal comes again.
         mem::swap(&mut self.here, other);
         let shown = self.room.replace(room.clone());
-        let error = self.error.clone();
+        let (error, completion) = (self.error.clone(), self.completion.clone());
         let mut effects = self.session_event(event, now);
         effects.retain(|effect| !matches!(effect, Effect::Focus(_)));
-        self.error = error;
+        (self.error, self.completion) = (error, completion);
         self.room = shown;
         if let Some(other) = self.others.get_mut(&room) {
             mem::swap(&mut self.here, other);
@@ -1558,6 +1606,10 @@ impl ChatState {
             usize::try_from(room.users).unwrap_or(usize::MAX),
             room.members.clone().map(users),
         );
+        if self.here.roster.names().is_none() {
+            self.here.found = PeopleSearch::default();
+            self.here.mentionable = PeopleSearch::default();
+        }
         let (after, head) = (room.after.get(), room.head.get());
         let is_restored = mem::take(&mut self.here.is_restored);
         if continuity == Continuity::Recovered {
@@ -1722,6 +1774,8 @@ impl ChatState {
             }
             PresenceChange::Untold => {
                 self.here.roster.replace(count, None);
+                self.here.found.is_outdated();
+                self.here.mentionable.is_outdated();
                 return;
             }
         };

@@ -182,6 +182,22 @@ impl Session {
         });
     }
 
+    pub(super) fn find_people(&self, room: &RoomName, part: String, for_mention: bool) {
+        let Some(sender) = self.sender(room) else {
+            return;
+        };
+        let (sender, events, name) = (sender.clone(), self.room_events.clone(), room.clone());
+        spawn_local(async move {
+            let found = sender.find(&part).await.ok();
+            let event = SessionEvent::Found {
+                part,
+                for_mention,
+                found: found.map(|found| (users(found.members), found.more)),
+            };
+            events.emit((name, event));
+        });
+    }
+
     fn sender(&self, room: &RoomName) -> Option<&RoomSender<String>> {
         let (_, joined) = self.rooms.iter().find(|(name, _)| name == room)?;
         Some(&joined.sender)

@@ -513,6 +513,9 @@ impl ChatView {
                 Effect::TrackRestored(room, key) => self.session.track_restored(&room, key),
                 Effect::SignalTyping => self.in_room(Session::signal_typing),
                 Effect::RequestOlder { before } => self.in_room(|session, room| session.request_older(room, before)),
+                Effect::FindPeople { part, for_mention } => {
+                    self.in_room(|session, room| session.find_people(room, part, for_mention));
+                }
                 Effect::Navigate(room) => ctx.props().onroom.emit(room),
                 Effect::NavigateTo(room, target) => browser::push_path(&path_to(&room, Some(&target))),
                 Effect::RememberName(name) => {

@@ -232,6 +232,7 @@ texts! {
     GoToLobby: "Go to the lobby", "前往 lobby";
     FindPerson: "Find a person", "查找成员";
     NobodyFound: "Nobody here has a name like this.", "没有名字匹配的成员。";
+    MoreFound: "There are more: type more of the name.", "还有更多，请再输入几个字。";
     Edit: "Edit", "编辑";
     KeySends: "send", "发送";
     KeyNewLine: "new line", "换行";

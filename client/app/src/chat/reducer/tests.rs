@@ -535,6 +535,110 @@ fn without_a_list_of_users_only_their_number_changes() {
     );
 }
 
+/// The lobby with too many users to list, and what the chat asks then.
+fn joined_big_room() -> (ChatState, Vec<Effect>) {
+    let mut state = state();
+    state.update(Action::Join, 0.0);
+    apply(&mut state, SessionEvent::Connection(ConnectionStatus::Open));
+    let answer = JoinedRoom {
+        users: 5_000,
+        members: None,
+        ..answer(1, 0, 0, &[])
+    };
+    let effects = apply(&mut state, SessionEvent::Joined(answer, Continuity::Fresh));
+    (state, searches(effects))
+}
+
+fn searches(effects: Vec<Effect>) -> Vec<Effect> {
+    let is_search = |effect: &Effect| matches!(effect, Effect::FindPeople { .. });
+    effects.into_iter().filter(is_search).collect()
+}
+
+fn search(part: &str, for_mention: bool) -> Effect {
+    let part = part.into();
+    Effect::FindPeople { part, for_mention }
+}
+
+fn found(part: &str, for_mention: bool, names: &[&str], more: bool) -> SessionEvent {
+    SessionEvent::Found {
+        part: part.into(),
+        for_mention,
+        found: Some((names.iter().map(|name| user(name)).collect(), more)),
+    }
+}
+
+#[test]
+fn in_a_room_with_too_many_users_to_list_the_server_finds_them_as_one_types() {
+    let (mut state, effects) = joined_big_room();
+    assert_eq!(effects, [search("", false)]);
+    let mut edit =
+        |state: &mut ChatState, text: &str| searches(state.update(Action::Edit(Field::Person, text.into()), 20.0));
+    assert_eq!(edit(&mut state, "a"), [], "one request at a time");
+    assert_eq!(edit(&mut state, "an "), []);
+    let effects = apply(&mut state, found("", false, &["Ann", "Bob"], true));
+    assert_eq!(searches(effects), [search("an", false)], "the newest text");
+    let effects = apply(&mut state, found("an", false, &["Ann", "Anton"], false));
+    assert_eq!(searches(effects), []);
+    assert_eq!(edit(&mut state, "ant"), [], "all of them are known");
+    let change = PresenceChange::Untold;
+    let effects = apply(&mut state, SessionEvent::Presence { users: 5_001, change });
+    assert_eq!(searches(effects), [], "only what the user does asks again");
+    assert_eq!(edit(&mut state, "anto"), [search("anto", false)]);
+    apply(&mut state, SessionEvent::Connection(ConnectionStatus::Connecting));
+    apply(&mut state, found("anto", false, &[], true));
+    assert_eq!(edit(&mut state, "x"), [], "without a connection nothing is asked");
+}
+
+#[test]
+fn names_of_a_mention_come_from_the_server_where_users_are_not_listed() {
+    let (mut state, _) = joined_big_room();
+    state.update(Action::Edit(Field::Message, "hi @an".into()), 20.0);
+    assert_eq!(searches(state.update(Action::CaretAt(6), 20.0)), [search("an", true)]);
+    assert_eq!(state.completion, None);
+    apply(&mut state, found("an", true, &["Ann", "Anton", "Hanna"], false));
+    let names = |state: &ChatState| -> Vec<String> {
+        let completion = state.completion.as_ref();
+        completion.map_or(Vec::new(), |completion| {
+            completion.names.iter().map(ToString::to_string).collect()
+        })
+    };
+    assert_eq!(names(&state), ["Anton"], "not the user, and names that begin like it");
+    state.update(Action::TakeName(None), 20.0);
+    assert_eq!(state.message, "hi @Anton ");
+    // An answer for a room that is not shown offers nothing in the one that is.
+    state.update(Action::Edit(Field::Message, "hi @an".into()), 20.0);
+    state.update(Action::CaretAt(6), 20.0);
+    let completion = state.completion.clone();
+    open(&mut state, "den");
+    state.update(Action::Edit(Field::Message, "hi @an".into()), 20.0);
+    state.update(Action::CaretAt(6), 20.0);
+    let event = found("an", true, &["Anton"], false);
+    state.update(Action::InRoom(room("lobby"), event), 20.0);
+    assert!(completion.is_some() && state.completion.is_none());
+}
+
+#[test]
+fn a_server_that_finds_no_users_is_not_asked_again_until_the_room_is_joined_again() {
+    let (mut state, _) = joined_big_room();
+    let refused = SessionEvent::Found {
+        part: String::new(),
+        for_mention: false,
+        found: None,
+    };
+    assert_eq!(searches(apply(&mut state, refused)), []);
+    assert!(state.found.is_refused);
+    assert_eq!(
+        searches(state.update(Action::Edit(Field::Person, "a".into()), 20.0)),
+        []
+    );
+    let answer = JoinedRoom {
+        members: None,
+        ..answer(1, 0, 0, &[])
+    };
+    let effects = apply(&mut state, SessionEvent::Joined(answer, Continuity::Recovered));
+    assert_eq!(searches(effects), [search("a", false)]);
+}
+
 #[test]
 fn lost_messages_are_counted_and_those_that_were_not_delivered_can_be_retried() {
     let mut state = joined();

@@ -1,0 +1,86 @@
+//! The users of a room at one moment, to find some of them by a part of their name.
+
+use talkback_protocol::{UserName, message::Member, session::server::FoundMembers};
+
+/// At most so many users are named in one answer.
+const MAX_FOUND: usize = 50;
+
+/// The users in the order of their names in small letters.
+pub(super) struct Directory(Vec<Entry>);
+
+struct Entry {
+    /// The name in small letters.
+    folded: Box<str>,
+    user: UserName,
+}
+
+impl Directory {
+    pub(super) fn of(users: Vec<UserName>) -> Self {
+        let entry = |user: UserName| Entry {
+            folded: user.to_lowercase().into(),
+            user,
+        };
+        let mut entries: Vec<_> = users.into_iter().map(entry).collect();
+        entries.sort_unstable_by(|a, b| (&a.folded, &a.user).cmp(&(&b.folded, &b.user)));
+        Self(entries)
+    }
+
+    /// The first users whose names have this part, which is in small letters: those whose names begin with it, then the
+    /// others. Looks no further than the answer needs.
+    pub(super) fn find(&self, part: &str) -> FoundMembers {
+        let Self(entries) = self;
+        let first = entries.partition_point(|entry| *entry.folded < *part);
+        let begin = entries[first..]
+            .iter()
+            .take_while(|entry| entry.folded.starts_with(part));
+        let others = entries
+            .iter()
+            .filter(|entry| entry.folded.contains(part) && !entry.folded.starts_with(part));
+        let mut found = begin.chain(others).map(|entry| Member {
+            user: entry.user.clone(),
+        });
+        FoundMembers {
+            members: found.by_ref().take(MAX_FOUND).collect(),
+            more: found.next().is_some(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn directory(names: impl IntoIterator<Item = impl AsRef<str>>) -> Directory {
+        let names = names.into_iter();
+        Directory::of(names.map(|name| UserName::parse(name.as_ref()).unwrap()).collect())
+    }
+
+    fn found(directory: &Directory, part: &str) -> (Vec<String>, bool) {
+        let FoundMembers { members, more } = directory.find(part);
+        (members.iter().map(|member| member.user.to_string()).collect(), more)
+    }
+
+    #[test]
+    fn names_that_begin_with_a_part_come_before_those_that_have_it_elsewhere() {
+        let directory = directory(["bob", "Ann", "anna", "Hanna", "Élan", "李安", "Ivan"]);
+        let names = |part| found(&directory, part).0;
+        assert_eq!(names("an"), ["Ann", "anna", "Hanna", "Ivan", "Élan"]);
+        assert_eq!(names("é"), ["Élan"]);
+        assert_eq!(names("安"), ["李安"]);
+        assert_eq!(names("x"), [""; 0]);
+        assert_eq!(names(""), ["Ann", "anna", "bob", "Hanna", "Ivan", "Élan", "李安"]);
+    }
+
+    #[test]
+    fn an_answer_has_at_most_fifty_users_and_says_whether_there_are_more() {
+        let directory = directory((0..100).map(|number| format!("user {number:02}")));
+        let count = |part| {
+            let (names, more) = found(&directory, part);
+            (names.len(), more)
+        };
+        assert_eq!(count(""), (50, true));
+        assert_eq!(count("user 1"), (10, false));
+        assert_eq!(count("5"), (19, false), "50 to 59, and 05, 15, ... without 55");
+        assert_eq!(directory.find("").members[49].user.as_ref(), "user 49");
+    }
+}
