@@ -1813,7 +1813,7 @@ fn enter(state: &mut RoomState, room: &RoomName, name: &UserName) -> Vec<Effect>
     ]
 }
 
-fn users(members: Vec<Member>) -> Vec<UserName> {
+pub(super) fn users(members: Vec<Member>) -> Vec<UserName> {
     members.into_iter().map(|member| member.user).collect()
 }
 

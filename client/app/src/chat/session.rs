@@ -17,7 +17,7 @@ use yew::Callback;
 
 use super::{
     outbox::Key,
-    reducer::{ConnectionStatus, Continuity, SessionEvent},
+    reducer::{ConnectionStatus, Continuity, SessionEvent, users},
     timeline::RoomMessage,
 };
 

@@ -571,7 +571,7 @@ fn found(part: &str, for_mention: bool, names: &[&str], more: bool) -> SessionEv
 fn in_a_room_with_too_many_users_to_list_the_server_finds_them_as_one_types() {
     let (mut state, effects) = joined_big_room();
     assert_eq!(effects, [search("", false)]);
-    let mut edit =
+    let edit =
         |state: &mut ChatState, text: &str| searches(state.update(Action::Edit(Field::Person, text.into()), 20.0));
     assert_eq!(edit(&mut state, "a"), [], "one request at a time");
     assert_eq!(edit(&mut state, "an "), []);
@@ -580,9 +580,12 @@ fn in_a_room_with_too_many_users_to_list_the_server_finds_them_as_one_types() {
     let effects = apply(&mut state, found("an", false, &["Ann", "Anton"], false));
     assert_eq!(searches(effects), []);
     assert_eq!(edit(&mut state, "ant"), [], "all of them are known");
-    let change = PresenceChange::Untold;
-    let effects = apply(&mut state, SessionEvent::Presence { users: 5_001, change });
-    assert_eq!(searches(effects), [], "only what the user does asks again");
+    for (users, expected) in [(5_001, &[search("ant", false)][..]), (5_002, &[])] {
+        let change = PresenceChange::Untold;
+        let effects = apply(&mut state, SessionEvent::Presence { users, change });
+        assert_eq!(searches(effects), expected, "what was found here is asked for once");
+        apply(&mut state, found("ant", false, &["Anton"], false));
+    }
     assert_eq!(edit(&mut state, "anto"), [search("anto", false)]);
     apply(&mut state, SessionEvent::Connection(ConnectionStatus::Connecting));
     apply(&mut state, found("anto", false, &[], true));
