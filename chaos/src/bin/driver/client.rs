@@ -360,7 +360,11 @@ impl Client {
                         }
                     }
                 }
-                Output::Status(_) | Output::OutboxHasCapacity | Output::NotAddressed { .. } | Output::Fault { .. } => {}
+                Output::Status(_)
+                | Output::OutboxHasCapacity
+                | Output::Found { .. }
+                | Output::NotAddressed { .. }
+                | Output::Fault { .. } => {}
             }
         }
         Ok(())
