@@ -17,8 +17,8 @@ const FRONTENDS: [(&str, &str, Option<u64>); 7] = [
     ("raw", "web-sys alone", None),
     ("gloo", "gloo-net", None),
     ("socket", "`Socket`", Some(24_500)),
-    ("client", "`Client`, outbox in memory", Some(98_500)),
-    ("talc", "`Client`, with the page's allocator", Some(95_800)),
+    ("client", "`Client`, outbox in memory", Some(98_900)),
+    ("talc", "`Client`, with the page's allocator", Some(96_200)),
     ("stored", "`Client`, outbox stored", Some(128_000)),
     ("traced", "`Client` with its trace", Some(105_000)),
 ];
