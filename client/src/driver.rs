@@ -24,11 +24,11 @@ use std::{
 
 use litemap::LiteMap;
 use talkback_protocol::{
-    Body, ClientKey, Moment, Offset, RoomName, SenderId, UserName, close, log_line,
+    Body, ClientKey, Moment, Offset, RoomName, SenderId, close, log_line,
     message::Member,
     session::client::{
-        ClientOptions, ClientSession, DeliveryState, FailReason, FoundMembers, Generation, HistoryPage, Input, Output,
-        PageError, RoomEvent, Snapshot, Status, StopReason, Tag,
+        ClientOptions, ClientSession, DeliveryState, FailReason, Generation, HistoryPage, Input, Output, PageError,
+        RoomEvent, Snapshot, Status, StopReason, Tag,
     },
 };
 
@@ -40,7 +40,9 @@ use crate::{
     waiters::{Waiter, Waiters},
 };
 
-use pages::{Asker, PageSlot, Pages, Slot};
+#[cfg(feature = "find")]
+use pages::Slot;
+use pages::{Asker, PageSlot, Pages};
 use rooms::Rooms;
 
 #[cfg(feature = "direct")]
@@ -476,8 +478,13 @@ impl Driver {
     }
 
     /// Requests users of a room by a part of their names, unless the request is refused at once. There must be a session.
-    pub(crate) fn find(&self, room: RoomName, part: Option<UserName>) -> Result<Rc<Slot<FoundMembers>>, PageError> {
-        let slot = Rc::<Slot<FoundMembers>>::default();
+    #[cfg(feature = "find")]
+    pub(crate) fn find(
+        &self,
+        room: RoomName,
+        part: Option<talkback_protocol::UserName>,
+    ) -> Result<Rc<Slot<crate::FoundMembers>>, PageError> {
+        let slot = Rc::<Slot<crate::FoundMembers>>::default();
         let tag = self.tag();
         let taken = self.call(|session, moment| session.find(moment, room, part, tag));
         if let Some(Ok(())) = taken {
@@ -487,7 +494,8 @@ impl Driver {
         taken.unwrap_or(Err(PageError::Stopped)).map(|()| slot)
     }
 
-    fn found(&self, tag: Tag, result: Result<FoundMembers, PageError>) {
+    #[cfg(feature = "find")]
+    fn found(&self, tag: Tag, result: Result<crate::FoundMembers, PageError>) {
         let asker = self.pages.remove(tag);
         self.pump_put_off();
         if let Some(Asker::Search(slot)) = asker
@@ -522,7 +530,9 @@ impl Driver {
                     self.pump(&room, &handle);
                 }
             }
-            Some(Asker::Search(_)) | None => {}
+            #[cfg(feature = "find")]
+            Some(Asker::Search(_)) => {}
+            None => {}
         }
     }
 
@@ -682,6 +692,9 @@ impl Driver {
             }
             Output::OutboxHasCapacity => self.send_queue.release(),
             Output::Page { tag, result } => self.page_came(tag, result),
+            #[cfg(not(feature = "find"))]
+            Output::Found { .. } => {}
+            #[cfg(feature = "find")]
             Output::Found { tag, result } => self.found(tag, result),
             Output::Fault { code, message, room } => {
                 let fault = Fault { code, message, room };

@@ -31,8 +31,8 @@
 //!
 //! - [`Client`], built by a [`ClientBuilder`]: the connection's status, tokens, and an outbox that can survive a reload
 //!   ([`OutboxStorage`]);
-//! - [`Room`], a `Stream` of [`Event`]s, and [`RoomSender`]: messages of any serde type, signals, history, members, users
-//!   found by name;
+//! - [`Room`], a `Stream` of [`Event`]s, and [`RoomSender`]: messages of any serde type, signals, history, members, and
+//!   with the feature `find` users found by name;
 //! - [`Delivery`]: the state of a sent message, as a `Future` and a `Stream`;
 //! - `Direct` (feature `direct`), a `Stream` of what a back end addresses to this user or to its groups;
 //! - `yew` (feature `yew`): a provider and hooks; `test_util` (feature `test-util`): a network, a server and a clock in
@@ -115,8 +115,8 @@ pub use talkback_protocol::{
     Body, BodyError, Cursor, Epoch, NameError, Offset, RoomName, SenderId, UserName,
     message::{Author, Member, code},
     session::client::{
-        BackoffOptions, Cause, ClientOptions, DeliveryState, FailReason, FoundMembers, JoinedRoom, LeftReason,
-        OutboxOptions, PageError, PresenceChange, Status, StopReason, SuspendReason,
+        BackoffOptions, Cause, ClientOptions, DeliveryState, FailReason, JoinedRoom, LeftReason, OutboxOptions,
+        PageError, PresenceChange, Status, StopReason, SuspendReason,
     },
 };
 
@@ -125,6 +125,9 @@ pub use client::{
     Acked, Changes, Client, ClientBuilder, Delivery, Event, Fault, History, InboxOptions, Incoming, JoinOptions,
     OutboxStorage, Received, Restored, Room, RoomNameError, RoomSender, room_name,
 };
+
+#[cfg(feature = "find")]
+pub use talkback_protocol::session::client::FoundMembers;
 
 #[cfg(feature = "direct")]
 pub use client::{Addressee, Direct, DirectOptions, Directed};

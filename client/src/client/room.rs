@@ -10,9 +10,9 @@ use std::{
 use futures_core::Stream;
 use serde::{Serialize, de::DeserializeOwned};
 use talkback_protocol::{
-    Body, BodyError, Cursor, Offset, RoomName, UserName,
+    Body, BodyError, Cursor, Offset, RoomName,
     message::{Author, Member},
-    session::client::{FoundMembers, PageError},
+    session::client::PageError,
 };
 
 use super::{Client, Delivery, Event, History, InboxOptions, Received, StartPosition};
@@ -254,7 +254,7 @@ impl<T> RoomSender<T> {
 
     /// Users in the room whose names have this part, in any case of letters, for rooms with so many users that
     /// [`members`](Self::members) has no list: first those whose names begin with it. With an empty part the first users by
-    /// name. The server names at most 50 by default, and [`FoundMembers::more`] is `true` if there are others; users who joined
+    /// name. The server names at most 50 by default, and [`FoundMembers::more`](crate::FoundMembers::more) is `true` if there are others; users who joined
     /// a moment ago may be missing. Needs a membership, and waits for a connection.
     ///
     /// For a field that searches while the user types, ask again when the answer is there, for what the field has then.
@@ -266,12 +266,13 @@ impl<T> RoomSender<T> {
     ///
     /// # Cancel safety
     /// Dropping the future discards the answer.
-    pub async fn find(&self, part: &str) -> Result<FoundMembers, PageError> {
+    #[cfg(feature = "find")]
+    pub async fn find(&self, part: &str) -> Result<crate::FoundMembers, PageError> {
         let part = part.trim();
-        let name = UserName::parse(part).ok();
+        let name = talkback_protocol::UserName::parse(part).ok();
         if name.is_none() && !part.is_empty() {
             // No user has such a name.
-            return Ok(FoundMembers::default());
+            return Ok(crate::FoundMembers::default());
         }
         let driver = self.client.driver();
         driver.ready().await;

@@ -11,7 +11,7 @@ use std::{
 use litemap::LiteMap;
 use talkback_protocol::{
     RoomName,
-    session::client::{FoundMembers, HistoryPage, PageError, Tag},
+    session::client::{HistoryPage, PageError, Tag},
 };
 
 use super::rooms::Handle;
@@ -33,7 +33,8 @@ pub(super) struct Pages {
 pub(super) enum Asker {
     Application(Weak<PageSlot>),
     /// For users, not for a page.
-    Search(Weak<Slot<FoundMembers>>),
+    #[cfg(feature = "find")]
+    Search(Weak<Slot<crate::FoundMembers>>),
     Handle {
         room: RoomName,
         handle: Weak<Handle>,

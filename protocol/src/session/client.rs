@@ -40,7 +40,7 @@ pub use records::{Kept, Write};
 pub use snapshot::{PendingMessage, RoomSnapshot, Snapshot};
 
 use crate::{
-    Body, ClientKey, ClientLine, Cursor, Moment, Offset, PublishId, RoomName, UserName, codec,
+    Body, ClientKey, ClientLine, Cursor, Moment, Offset, PublishId, RoomName, codec,
     message::{Limits, Millis, code},
 };
 use acknowledged::Acknowledged;
@@ -277,7 +277,14 @@ impl ClientSession {
     ///
     /// # Errors
     /// [`PageError::TooMany`] or [`PageError::Stopped`]. No output follows for its tag then.
-    pub fn find(&mut self, moment: Moment, room: RoomName, name: Option<UserName>, tag: Tag) -> Result<(), PageError> {
+    #[cfg(feature = "find")]
+    pub fn find(
+        &mut self,
+        moment: Moment,
+        room: RoomName,
+        name: Option<crate::UserName>,
+        tag: Tag,
+    ) -> Result<(), PageError> {
         let wanted = Wanted::Users { name };
         let question = Question { room, wanted, tag };
         self.at(moment, |session| session.ask(question))
@@ -503,7 +510,7 @@ impl ClientSession {
                 "this server does not address users".to_owned(),
             );
         }
-        if !self.link.finds() {
+        if cfg!(feature = "find") && !self.link.finds() {
             while let Some(question) = self.history.take_for_users() {
                 let refused = PageError::Refused {
                     code: code::FORBIDDEN.to_owned(),

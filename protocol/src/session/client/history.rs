@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::Tag;
-use crate::{ClientLine, Offset, RequestId, RoomName, UserName, message};
+use crate::{ClientLine, Offset, RequestId, RoomName, message};
 
 #[derive(Debug)]
 pub(super) struct History {
@@ -36,12 +36,13 @@ pub(super) enum Wanted {
     /// The newest messages before an offset.
     Page { before: Offset, limit: u32 },
     /// The users with this part of a name.
-    Users { name: Option<UserName> },
+    #[cfg(feature = "find")]
+    Users { name: Option<crate::UserName> },
 }
 
 impl Question {
     pub(super) fn is_for_users(&self) -> bool {
-        matches!(self.wanted, Wanted::Users { .. })
+        !matches!(self.wanted, Wanted::Page { .. })
     }
 }
 
@@ -105,6 +106,7 @@ impl History {
                 before,
                 limit,
             }),
+            #[cfg(feature = "find")]
             Wanted::Users { name } => ClientLine::Find(message::Find {
                 id,
                 room,

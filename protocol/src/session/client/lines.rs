@@ -92,7 +92,11 @@ impl ClientSession {
                 }
             }
             ServerLine::Page(page) => self.page(page),
-            ServerLine::Found(found) => self.found(found),
+            ServerLine::Found(found) => {
+                if cfg!(feature = "find") {
+                    self.found(found);
+                }
+            }
             ServerLine::Left(Left { room, code, message }) => {
                 let code_to_log = code.as_deref().map_or("asked", trace::code);
                 debug!("room {}: left ({code_to_log})", self.numbers.of(&room));
@@ -228,17 +232,18 @@ impl ClientSession {
     /// Ends a request without an answer.
     pub(super) fn unanswered(&mut self, question: &Question, error: PageError) {
         let tag = question.tag;
-        self.outputs.push_back(if question.is_for_users() {
-            Output::Found {
-                tag,
-                result: Err(error),
-            }
-        } else {
-            Output::Page {
-                tag,
-                result: Err(error),
-            }
-        });
+        self.outputs
+            .push_back(if cfg!(feature = "find") && question.is_for_users() {
+                Output::Found {
+                    tag,
+                    result: Err(error),
+                }
+            } else {
+                Output::Page {
+                    tag,
+                    result: Err(error),
+                }
+            });
     }
 
     fn error(&mut self, error: ErrorLine) {
