@@ -1,6 +1,6 @@
 //! The rows of a log, bounded by number and bytes: the workbench's log and the chat's timeline.
 
-use std::{collections::VecDeque, ops::RangeBounds, rc::Rc};
+use std::{cell::Cell, collections::VecDeque, ops::RangeBounds, rc::Rc};
 
 /// The memory of one row besides its payload, in bytes: the row itself, its reference count and its element in the
 /// queue.
@@ -42,15 +42,20 @@ impl<T> PartialEq for Row<T> {
 pub(crate) struct Rows<T> {
     queue: VecDeque<Rc<Row<T>>>,
     bytes: usize,
-    next_number: u64,
+    /// Shared with the rows that were split off.
+    last_number: Rc<Cell<u64>>,
 }
 
 impl<T: PayloadSize> Rows<T> {
     pub(crate) fn new() -> Self {
+        Self::numbered_by(Rc::default())
+    }
+
+    fn numbered_by(last_number: Rc<Cell<u64>>) -> Self {
         Self {
             queue: VecDeque::new(),
             bytes: 0,
-            next_number: 1,
+            last_number,
         }
     }
 
@@ -70,7 +75,7 @@ impl<T: PayloadSize> Rows<T> {
 
     /// The number that was given last, also to a row that is dropped by now; 0 before the first.
     pub(crate) fn last_number(&self) -> u64 {
-        self.next_number - 1
+        self.last_number.get()
     }
 
     pub(crate) fn push(&mut self, at: f64, content: T) {
@@ -82,12 +87,9 @@ impl<T: PayloadSize> Rows<T> {
     /// # Panics
     /// When the index is greater than [`Rows::len`].
     pub(crate) fn insert(&mut self, index: usize, at: f64, content: T) {
-        let row = Rc::new(Row {
-            number: self.next_number,
-            at,
-            content,
-        });
-        self.next_number += 1;
+        let number = self.last_number.get() + 1;
+        self.last_number.set(number);
+        let row = Rc::new(Row { number, at, content });
         self.bytes += row_bytes(&row);
         self.queue.insert(index, row);
     }
@@ -111,19 +113,27 @@ impl<T: PayloadSize> Rows<T> {
     }
 
     /// Removes the newest row; its number stays used.
-    pub(crate) fn pop_newest(&mut self) {
-        if let Some(row) = self.queue.pop_back() {
-            self.bytes -= row_bytes(&row);
-        }
+    pub(crate) fn pop_newest(&mut self) -> Option<Rc<Row<T>>> {
+        let row = self.queue.pop_back()?;
+        self.bytes -= row_bytes(&row);
+        Some(row)
+    }
+
+    /// Takes the rows from an index on. No row of either has the number of one of the other, nor will have.
+    ///
+    /// # Panics
+    /// When the index is greater than [`Rows::len`].
+    pub(crate) fn split_off(&mut self, index: usize) -> Self {
+        let mut newest = Self::numbered_by(self.last_number.clone());
+        newest.queue = self.queue.split_off(index);
+        newest.bytes = newest.queue.iter().map(|row| row_bytes(row)).sum();
+        self.bytes -= newest.bytes;
+        newest
     }
 
     /// Removes all rows; their numbers stay used.
     pub(crate) fn take(&mut self) -> Self {
-        let empty = Self {
-            next_number: self.next_number,
-            ..Self::new()
-        };
-        std::mem::replace(self, empty)
+        self.split_off(0)
     }
 
     /// Puts rows that were taken back in front of the others.

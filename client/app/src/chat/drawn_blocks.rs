@@ -21,10 +21,10 @@ impl DrawnBlocks {
     /// The indices of the blocks to draw now, among all of the timeline. With `at_end`, the newest are shown.
     pub(super) fn advance(&mut self, blocks: &[u64], at_end: bool) -> Range<usize> {
         let place = |block: u64| blocks.iter().position(|other| *other == block);
-        let drawn = self.ends.and_then(|(first, last)| {
-            // Rows are dropped from the front.
-            let end = place(last)? + 1;
-            Some((place(first).unwrap_or(0), end))
+        // Rows are dropped from the front, or from the back.
+        let drawn = self.ends.and_then(|(first, last)| match (place(first), place(last)) {
+            (None, None) => None,
+            (start, last) => Some((start.unwrap_or(0), last.map_or(blocks.len(), |last| last + 1))),
         });
         let is_near = |(_, end): &(usize, usize)| !at_end || blocks.len() - end <= AT_ONCE;
         let range = match drawn.filter(is_near) {

@@ -10,7 +10,7 @@ use super::{
     message_row::{Place, RowView, outgoing_row},
     reducer::{Action, ChatState},
     sentences,
-    timeline::{Body, Entry, Older},
+    timeline::{Body, Entry, Newer, Older},
 };
 use crate::{
     browser,
@@ -25,7 +25,8 @@ pub(super) fn message_list(
     now: f64,
     language: Language,
 ) -> Html {
-    let outgoing: Vec<_> = state.outbox.shown().collect();
+    // They follow the newest messages.
+    let outgoing: Vec<_> = state.outbox.shown().filter(|_| !state.timeline.is_away()).collect();
     let is_bubble = |index: usize| outgoing.get(index).is_some_and(|sent| !sent.state.is_failed());
     let rows: Vec<_> = state.timeline.previous().chain(state.timeline.current()).collect();
     let blocks: Vec<_> = rows
@@ -88,6 +89,9 @@ pub(super) fn message_list(
             // The rows of another room have the same numbers.
             <div key={format!("#{}", state.room.as_deref().unwrap_or_default())} id="chat_messages" role="list">
                 { for drawn }
+                if !state.is_out() {
+                    { newer(state.timeline.newer(), dispatch, language) }
+                }
                 <ol key="sent" class="rows" role="presentation">{ for sent }</ol>
             </div>
         </>
@@ -188,7 +192,26 @@ fn older(older: Older, has_previous: bool, dispatch: &Callback<Action>, language
         Older::NotKept if has_previous => ("not-kept", Html::default()),
         Older::Beginning => ("beginning", words(Text::Beginning)),
         Older::NotKept => ("not-kept", words(Text::NotKept)),
-        Older::Full => ("full", words(Text::PageFull)),
     };
     html! { <div key="older" id="older" class="older" role="listitem" data-state={name}>{ content }</div> }
+}
+
+/// What follows the newest of the rows, if they do not end with the log.
+fn newer(newer: Newer, dispatch: &Callback<Action>, language: Language) -> Html {
+    let label = match newer {
+        Newer::Nothing => return Html::default(),
+        Newer::More => Text::LoadNewer,
+        Newer::Loading { .. } => Text::LoadingNewer,
+        Newer::Failed => Text::NewerFailed,
+    };
+    let label = label.in_language(language);
+    html! {
+        <div key="newer" id="newer" class="older" role="listitem">
+            if matches!(newer, Newer::Loading { .. }) {
+                <span class="quiet">{ label }</span>
+            } else {
+                <button id="load_newer" type="button" onclick={dispatch.reform(|_| Action::LoadNewer)}>{ label }</button>
+            }
+        </div>
+    }
 }

@@ -14,8 +14,8 @@ use yew::NodeRef;
 /// Within this distance of the end, in CSS pixels, the list counts as being at its end.
 const NEAR_END: i32 = 24;
 
-/// Within this distance of the oldest row, in CSS pixels, older messages are requested.
-const NEAR_START: i32 = 300;
+/// Within this distance of the oldest row, in CSS pixels, older messages are requested, and within it of the newest row newer ones.
+const NEAR_ROWS: i32 = 300;
 
 /// The attribute of a block whose height was measured; see the style sheet.
 const SETTLED: &str = "data-settled";
@@ -84,6 +84,7 @@ impl Drop for Changes {
 pub(super) struct ScrollPosition {
     pub(super) at_end: bool,
     pub(super) near_start: bool,
+    pub(super) near_end: bool,
 }
 
 impl MessageListScroll {
@@ -93,7 +94,8 @@ impl MessageListScroll {
         let above_rows = older_marker(&viewport).map_or(0, |marker| marker.offset_top());
         Some(ScrollPosition {
             at_end: below <= NEAR_END,
-            near_start: viewport.scroll_top() <= above_rows + NEAR_START,
+            near_end: below <= NEAR_ROWS,
+            near_start: viewport.scroll_top() <= above_rows + NEAR_ROWS,
         })
     }
 

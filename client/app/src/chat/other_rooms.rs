@@ -280,7 +280,7 @@ impl RoomState {
         self.membership = Membership::Out;
         self.roster = Roster::default();
         self.typing.clear();
-        self.timeline.page_failed();
+        self.timeline.pages_failed();
     }
 }
 

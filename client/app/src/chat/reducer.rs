@@ -24,7 +24,7 @@ use super::{
     recent_rooms::RecentRooms,
     sentences,
     switcher::Switcher,
-    timeline::{Found, NoticeKind, Older, RoomMessage, Seek, Target},
+    timeline::{NoticeKind, Older, PAGE, RoomMessage, Seek, Target},
 };
 use crate::{
     browser,
@@ -33,6 +33,10 @@ use crate::{
     i18n::{Sentence, Text},
     route::parse_room,
 };
+
+mod seek;
+
+use seek::Seeking;
 
 /// A field of a form, which can have an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -209,7 +213,7 @@ pub(crate) struct ChatState {
     /// What the browser is to keep.
     unkept: Vec<Batch>,
     /// The message to show once it is loaded.
-    seek: Option<Seek>,
+    seek: Option<Seeking>,
     /// The message that was discarded last, and until when it can be taken back.
     pub(crate) discarded: Option<(Outgoing, f64)>,
     /// A short answer to what the user did, and until when it is shown.
@@ -339,6 +343,10 @@ pub(crate) enum Action {
     Copied(bool),
     /// The list is near its start, or the user presses the button.
     LoadOlder,
+    /// The list is near its end, and what follows is not loaded, or the user presses the button.
+    LoadNewer,
+    /// The user goes to the newest messages.
+    ShowEnd,
     /// The list was scrolled; whether it is at its end.
     Scrolled {
         at_end: bool,
@@ -402,12 +410,16 @@ pub(crate) enum SessionEvent {
         key: Key,
         reason: FailReason,
     },
+    /// The answer to [`Effect::RequestPage`].
     Page {
+        before: u64,
         epoch: Epoch,
         messages: Vec<RoomMessage>,
         more: bool,
     },
-    PageFailed,
+    PageFailed {
+        before: u64,
+    },
     /// The answer to [`Effect::FindPeople`].
     Found {
         part: String,
@@ -451,8 +463,10 @@ pub(crate) enum Effect {
     /// Report the next delivery of [`SessionEvent::Restored`] under this key.
     TrackRestored(RoomName, Key),
     SignalTyping,
-    RequestOlder {
+    /// Report the newest messages before an offset, at most so many.
+    RequestPage {
         before: u64,
+        limit: u32,
     },
     /// Ask the server for users of the room, and report them by [`SessionEvent::Found`].
     FindPeople {
@@ -762,7 +776,8 @@ impl ChatState {
             }
             Action::Follow(room, target) => {
                 let is_here = self.room.as_ref() == Some(&room);
-                self.seek = target.clone().map(Seek::Message).filter(|_| is_here);
+                let seek = target.clone().map(|target| Seeking::new(Seek::Message(target)));
+                self.seek = seek.filter(|_| is_here);
                 effects.push(match target {
                     Some(target) => Effect::NavigateTo(room, target),
                     None => Effect::Navigate(room),
@@ -819,7 +834,7 @@ impl ChatState {
                     self.here.unread.scrolled(false);
                 }
             }
-            Action::GoTo(seek) => self.seek = Some(seek),
+            Action::GoTo(seek) => self.seek = Some(Seeking::new(seek)),
             Action::Copy { row, link } => effects.extend(self.copy(row, link, now)),
             Action::CopyRoomLink => effects.extend(self.room.clone().map(|room| Effect::CopyLink(room, None))),
             Action::SayHello => effects.push(Effect::Focus(Focus::Message)),
@@ -832,20 +847,21 @@ impl ChatState {
             Action::NetworkLost => self.network_lost_at = Some(now),
             Action::LoadOlder => {
                 if !self.here.is_out() {
-                    effects.extend(
-                        self.here
-                            .timeline
-                            .request_older()
-                            .map(|before| Effect::RequestOlder { before }),
-                    );
+                    effects.extend(self.here.timeline.request_older().map(request_page));
                 }
             }
-            Action::Scrolled { at_end } => {
-                // What was loaded to find a message is not dropped before it is shown.
-                let at_end = at_end && self.seek.is_none();
-                self.here.unread.scrolled(at_end);
-                self.here.timeline.apply_bounds(at_end);
+            Action::LoadNewer => {
+                if !self.here.is_out() {
+                    effects.extend(self.here.timeline.request_newer().map(request_page));
+                }
             }
+            Action::ShowEnd => {
+                self.seek = None;
+                self.here.timeline.show_end();
+                self.scrolled(true);
+            }
+            // What was loaded to find a message is not dropped before it is shown.
+            Action::Scrolled { at_end } => self.scrolled(at_end && self.seek.is_none()),
             Action::VisibilityChanged(visible) => {
                 if !visible {
                     effects.extend(self.save_read());
@@ -970,36 +986,11 @@ impl ChatState {
         RoomState::new(self.local_day, self.last_key.clone())
     }
 
-    /// Continues to look for the message to show: it loads older ones until it has it.
-    fn seek_on(&mut self, now: f64) -> Option<Effect> {
-        let seek = self.seek.as_ref()?;
-        let found = self.here.timeline.seek(seek);
-        let is_time = matches!(seek, Seek::Time(_));
-        if let Found::Row(row) = found {
-            self.seek = None;
-            self.here.unread.scrolled(false);
-            return Some(Effect::ShowRow(row));
-        }
-        if !self.has_caught_up() {
-            return None;
-        }
-        if let Found::Nowhere | Found::Full = found {
-            self.seek = None;
-            let text = match found {
-                Found::Full => Text::PageFull,
-                // It is a day after that of the newest message.
-                _ if is_time => Text::NothingFound,
-                _ => Text::MessageNotThere,
-            };
-            // A page that failed says nothing about what the server has.
-            if self.here.timeline.older() != Older::Failed {
-                self.flash = Some((text, now + FLASH_MS));
-            }
-            return None;
-        }
-        self.here.unread.scrolled(false);
-        let before = (self.here.timeline.older() == Older::More).then(|| self.here.timeline.request_older())??;
-        Some(Effect::RequestOlder { before })
+    /// The end of the rows may be that of the log, or not.
+    fn scrolled(&mut self, at_end: bool) {
+        let at_end = at_end && !self.here.timeline.is_away();
+        self.here.unread.scrolled(at_end);
+        self.here.timeline.apply_bounds(at_end);
     }
 
     fn toggle_switcher(&mut self) -> Focus {
@@ -1089,8 +1080,7 @@ impl ChatState {
         if search.pages_left == 0 {
             return None;
         }
-        let before = self.here.timeline.request_older()?;
-        Some(Effect::RequestOlder { before })
+        self.here.timeline.request_older().map(request_page)
     }
 
     fn show_found(&mut self) -> Option<Effect> {
@@ -1476,6 +1466,7 @@ impl ChatState {
 
     fn send_text(&mut self, text: String, now: f64) -> Effect {
         self.here.unread.message_sent();
+        self.here.timeline.show_end();
         self.here.timeline.apply_bounds(true);
         let key = self.here.outbox.push(text.clone(), now);
         Effect::Send { key, text }
@@ -1544,12 +1535,27 @@ impl ChatState {
                 }
             }
             SessionEvent::Failed { key, reason } => self.here.outbox.failed(key, reason),
-            SessionEvent::Page { epoch, messages, more } => {
+            SessionEvent::Page {
+                before,
+                epoch,
+                messages,
+                more,
+            } => {
                 let messages = messages.into_iter().map(|message| self.claim(message)).collect();
-                let new = self.here.timeline.insert_page(&epoch, messages, more);
-                self.keep_page(new);
+                if self.is_sought(before) {
+                    self.sought_page(&epoch, messages, more, now);
+                } else {
+                    let new = self.here.timeline.insert_page(before, &epoch, messages, more);
+                    self.keep_page(new);
+                }
             }
-            SessionEvent::PageFailed => self.here.timeline.page_failed(),
+            SessionEvent::PageFailed { before } => {
+                if self.is_sought(before) {
+                    self.end_seek(Text::OlderFailed, now);
+                } else {
+                    self.here.timeline.page_failed(before);
+                }
+            }
             SessionEvent::Found {
                 part,
                 for_mention,
@@ -1572,7 +1578,9 @@ impl ChatState {
         mem::swap(&mut self.here, other);
         let shown = self.room.replace(room.clone());
         let (error, completion) = (self.error.clone(), self.completion.clone());
+        let seek = self.seek.take();
         let mut effects = self.session_event(event, now);
+        self.seek = seek;
         effects.retain(|effect| !matches!(effect, Effect::Focus(_)));
         (self.error, self.completion) = (error, completion);
         self.room = shown;
@@ -1811,6 +1819,11 @@ fn enter(state: &mut RoomState, room: &RoomName, name: &UserName) -> Vec<Effect>
         Effect::LoadRead(room.clone()),
         Effect::LoadFailed(room.clone(), name.to_string()),
     ]
+}
+
+/// A whole page.
+fn request_page(before: u64) -> Effect {
+    Effect::RequestPage { before, limit: PAGE }
 }
 
 pub(super) fn users(members: Vec<Member>) -> Vec<UserName> {

@@ -18,11 +18,8 @@ use yew::Callback;
 use super::{
     outbox::Key,
     reducer::{ConnectionStatus, Continuity, SessionEvent, users},
-    timeline::RoomMessage,
+    timeline::{PAGE, RoomMessage},
 };
-
-/// The messages of one page of history: a server's default maximum.
-const PAGE: u32 = 100;
 
 /// The body of the signal while the user types.
 const TYPING: &str = "typing";
@@ -164,19 +161,20 @@ impl Session {
         }
     }
 
-    pub(super) fn request_older(&self, room: &RoomName, before: u64) {
-        let (Some(sender), Ok(before)) = (self.sender(room), Offset::new(before)) else {
+    pub(super) fn request_page(&self, room: &RoomName, before: u64, limit: u32) {
+        let (Some(sender), Ok(offset)) = (self.sender(room), Offset::new(before)) else {
             return;
         };
         let (sender, events, name) = (sender.clone(), self.room_events.clone(), room.clone());
         spawn_local(async move {
-            let event = match sender.history(before, PAGE).await {
+            let event = match sender.history(offset, limit).await {
                 Ok(page) => SessionEvent::Page {
+                    before,
                     epoch: page.epoch,
                     messages: page.messages.into_iter().map(room_message).collect(),
                     more: page.more,
                 },
-                Err(_) => SessionEvent::PageFailed,
+                Err(_) => SessionEvent::PageFailed { before },
             };
             events.emit((name, event));
         });

@@ -2,7 +2,8 @@
 //! messages.
 //!
 //! Messages are in the order of their offsets, whether they arrive live or as a page of history. Rows of a previous log
-//! stay above those of the current one until the bounds drop them.
+//! stay above those of the current one until the bounds drop them. What is far from the end of the log is shown without it: see
+//! [`away`].
 
 use std::{ops::Range, rc::Rc};
 
@@ -13,14 +14,18 @@ use crate::{
     rows::{PayloadSize, Row, RowOptions, Rows},
 };
 
+mod away;
+
+use away::Away;
+pub(crate) use away::{Found, Newer};
+
 /// The bytes of all rows, at most.
 const MAX_BYTES: usize = 8 << 20;
 
 /// The rows while the list is scrolled to its end, at most: each is some elements.
 const MAX_ROWS_AT_END: usize = 500;
 
-/// The rows while the list is scrolled up, at most. With as many, no more pages of history are requested until it is
-/// back at its end.
+/// The rows while the list is scrolled up, at most. Beyond it, the newest are dropped for older ones and the oldest for newer ones.
 const MAX_ROWS: usize = 10_000;
 
 /// At most so many rows beyond the bounds are dropped at once: removing thousands of them from the page takes longer than a frame.
@@ -29,6 +34,12 @@ const DROPPED_AT_ONCE: usize = 500;
 /// A block gets no more rows at an end where it has so many. Each block is one component and one containment of layout, so that
 /// rows which come need neither the comparison nor the layout of all others; a block of so many is drawn within a part of a frame.
 const BLOCK_ROWS: usize = 25;
+
+/// The row after a block that has no more space begins one, whose number is that row's.
+const FULL: (u64, usize) = (0, BLOCK_ROWS);
+
+/// The messages of one page of history, at most: a server's default maximum.
+pub(super) const PAGE: u32 = 100;
 
 /// A message within this time of the one above, from the same sender, is grouped with it, in milliseconds.
 const GROUP_WITHIN_MS: f64 = 5.0 * 60_000.0;
@@ -163,18 +174,6 @@ pub(crate) enum Seek {
     Time(f64),
 }
 
-/// Where a message is that is looked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Found {
-    /// The number of its row.
-    Row(u64),
-    /// It is older than what is loaded, or may be.
-    Older,
-    /// It is older than what is loaded, and the timeline has [`MAX_ROWS`] rows.
-    Full,
-    Nowhere,
-}
-
 /// What precedes the oldest message of the timeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Older {
@@ -189,55 +188,114 @@ pub(crate) enum Older {
     Beginning,
     /// The server keeps nothing older.
     NotKept,
-    /// The timeline has [`MAX_ROWS`] rows.
-    Full,
 }
 
-/// Which block a row comes into that is added at an end of the current log.
-#[derive(Debug, Default)]
-struct Blocks {
-    last: u64,
+/// The rows that follow each other without a gap, beginning with those of previous logs.
+#[derive(Debug)]
+struct Span {
+    rows: Rows<Entry>,
     /// The number and the rows of the block at the front, and of the one at the back. It may be the same block.
-    ends: [(u64, usize); 2],
+    blocks: [(u64, usize); 2],
+    /// How many rows at the front belong to a previous log.
+    previous: usize,
+    /// The offset before the oldest message of the current log.
+    before_first: u64,
+    older: Older,
 }
 
-impl Blocks {
-    /// The rows that follow are in no block of those so far.
-    fn start(&mut self) {
-        self.last += 1;
-        self.ends = [(self.last, 0); 2];
+impl Span {
+    /// None yet.
+    fn new(rows: Rows<Entry>) -> Self {
+        Self {
+            rows,
+            blocks: [FULL; 2],
+            previous: 0,
+            before_first: 0,
+            older: Older::Unknown,
+        }
     }
 
-    /// The rows that are inserted at the front next are in no block of those so far: of a block that is not in sight the browser has the
-    /// height, which must stay.
-    fn start_page(&mut self) {
-        self.last += 1;
-        self.ends[0] = (self.last, 0);
+    fn current(&self) -> impl DoubleEndedIterator<Item = &Rc<Row<Entry>>> {
+        self.rows.range(self.previous..)
     }
 
-    fn next(&mut self, at_back: bool) -> u64 {
-        let (block, rows) = &mut self.ends[usize::from(at_back)];
+    fn is_over(&self) -> bool {
+        self.rows.len() > MAX_ROWS || self.rows.bytes() > MAX_BYTES
+    }
+
+    fn insert_message(&mut self, index: usize, message: RoomMessage, live: bool, local_day: fn(f64) -> i64) {
+        self.insert(index, message.at, live, Body::Message(message), local_day);
+    }
+
+    fn insert(&mut self, index: usize, at: f64, live: bool, body: Body, local_day: fn(f64) -> i64) {
+        let (block, rows) = &mut self.blocks[usize::from(index == self.rows.len())];
         if *rows >= BLOCK_ROWS {
-            self.last += 1;
-            (*block, *rows) = (self.last, 0);
+            (*block, *rows) = (self.rows.last_number() + 1, 0);
         }
         *rows += 1;
-        *block
+        let entry = Entry {
+            day: local_day(at),
+            live,
+            block: *block,
+            body,
+        };
+        self.rows.insert(index, at, entry);
+    }
+
+    /// Inserts messages, oldest first, in front of those of the current log; returns how many of them are new.
+    fn insert_older(&mut self, messages: Vec<RoomMessage>, more: bool, local_day: fn(f64) -> i64) -> usize {
+        let before = self.before_first;
+        // Of a block that is not in sight the browser has the height, which must stay.
+        self.blocks[0] = FULL;
+        for message in messages.into_iter().rev() {
+            if message.offset != self.before_first {
+                // Before a gap, or in the timeline already.
+                continue;
+            }
+            self.before_first -= 1;
+            self.insert_message(self.previous, message, false, local_day);
+        }
+        self.older = match (more, self.before_first) {
+            // No progress: automatic requests would follow each other without end.
+            (true, 1..) if self.before_first == before => Older::Failed,
+            (true, 1..) => Older::More,
+            (_, 0) => Older::Beginning,
+            (false, _) => Older::NotKept,
+        };
+        usize::try_from(before - self.before_first).unwrap_or_default()
+    }
+
+    /// Drops some of the oldest rows beyond the bounds.
+    fn trim(&mut self, max_rows: usize, at_once: usize) {
+        let options = RowOptions {
+            max_rows,
+            max_bytes: MAX_BYTES,
+        };
+        for _ in 0..at_once {
+            let Some(row) = self.rows.drop_oldest(options) else {
+                return;
+            };
+            if self.previous > 0 {
+                self.previous -= 1;
+            } else if let Body::Message(RoomMessage { offset, .. }) = row.content.body {
+                self.before_first = offset;
+                if self.older != Older::Loading {
+                    self.older = Older::More;
+                }
+            }
+        }
     }
 }
 
 #[derive(Debug)]
 pub(crate) struct Timeline {
-    rows: Rows<Entry>,
-    blocks: Blocks,
-    /// How many rows at the front belong to a previous log.
-    previous: usize,
+    /// Up to the end of the log.
+    end: Span,
+    /// The rows that are shown instead, while they are too far from the end of the log for those between to be kept.
+    away: Option<Away>,
     epoch: Option<Epoch>,
-    /// The offset before the oldest message of the current log.
-    before_first: u64,
     /// Every message up to this offset was delivered.
     received: u64,
-    older: Older,
     local_day: fn(f64) -> i64,
 }
 
@@ -245,68 +303,45 @@ impl Timeline {
     /// An empty timeline; `local_day` converts a time to a day of the local calendar.
     pub(super) fn new(local_day: fn(f64) -> i64) -> Self {
         Self {
-            rows: Rows::new(),
-            blocks: Blocks::default(),
-            previous: 0,
+            end: Span::new(Rows::new()),
+            away: None,
             epoch: None,
-            before_first: 0,
             received: 0,
-            older: Older::Unknown,
             local_day,
         }
     }
 
-    /// The rows of previous logs, oldest first.
-    pub(crate) fn previous(&self) -> impl DoubleEndedIterator<Item = &Rc<Row<Entry>>> {
-        self.rows.range(..self.previous)
+    fn shown(&self) -> &Span {
+        self.away.as_ref().map_or(&self.end, |away| &away.span)
     }
 
-    /// The rows of the current log, oldest first.
+    fn shown_mut(&mut self) -> &mut Span {
+        self.away.as_mut().map_or(&mut self.end, |away| &mut away.span)
+    }
+
+    /// The rows of previous logs that are shown, oldest first.
+    pub(crate) fn previous(&self) -> impl DoubleEndedIterator<Item = &Rc<Row<Entry>>> {
+        let shown = self.shown();
+        shown.rows.range(..shown.previous)
+    }
+
+    /// The rows of the current log that are shown, oldest first.
     pub(crate) fn current(&self) -> impl DoubleEndedIterator<Item = &Rc<Row<Entry>>> {
-        self.rows.range(self.previous..)
+        self.shown().current()
+    }
+
+    /// The newest rows, oldest first, whether they are shown or not.
+    pub(crate) fn newest(&self) -> impl DoubleEndedIterator<Item = &Rc<Row<Entry>>> {
+        self.end.current()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.rows.len() == 0
+        self.end.rows.len() == 0
     }
 
     /// What precedes the first row of [`Self::current`].
     pub(crate) fn older(&self) -> Older {
-        match self.older {
-            Older::More | Older::Failed if self.rows.len() >= MAX_ROWS => Older::Full,
-            older => older,
-        }
-    }
-
-    /// Where a message is.
-    pub(super) fn seek(&self, seek: &Seek) -> Found {
-        let message = |row: &'_ Rc<Row<Entry>>| match &row.content.body {
-            Body::Message(message) => Some((row.number, message.offset, message.at)),
-            Body::Notice(..) | Body::Presence { .. } => None,
-        };
-        let mut messages = self.current().filter_map(message);
-        let is_full = self.older() == Older::Full;
-        let is_all = !matches!(self.older(), Older::Unknown | Older::More | Older::Loading);
-        let (row, may_be_older) = match seek {
-            Seek::Message(Target { epoch: Some(epoch), .. }) if self.epoch.as_ref().is_some_and(|log| log != epoch) => {
-                (None, false)
-            }
-            Seek::Message(Target { offset, .. }) => (
-                messages.find(|(_, at, _)| at == offset),
-                *offset <= self.before_first && *offset > 0,
-            ),
-            Seek::Time(time) => {
-                let is_before = self.current().find_map(message).is_some_and(|(.., at)| at < *time);
-                let row = messages.find(|(.., at)| at >= time);
-                (row.filter(|_| is_before || is_all && !is_full), !is_before)
-            }
-        };
-        match row {
-            Some((number, ..)) => Found::Row(number),
-            None if may_be_older && is_full => Found::Full,
-            None if may_be_older && !is_all => Found::Older,
-            None => Found::Nowhere,
-        }
+        self.shown().older
     }
 
     /// The message in the row with this number.
@@ -331,7 +366,7 @@ impl Timeline {
 
     /// The number of the row that was added last; 0 before the first.
     pub(crate) fn last_number(&self) -> u64 {
-        self.rows.last_number()
+        self.end.rows.last_number()
     }
 
     /// The cursor with which to join the room again.
@@ -349,23 +384,23 @@ impl Timeline {
 
     /// Removes all rows: others come in their place.
     pub(super) fn clear(&mut self) {
-        while self.rows.len() > 0 {
-            self.rows.pop_newest();
-        }
-        self.previous = 0;
+        self.away = None;
+        self.end.rows.take();
+        self.end.previous = 0;
         self.epoch = None;
-        self.older = Older::Unknown;
+        self.end.older = Older::Unknown;
     }
 
     /// The room was joined without recovery: all rows so far belong to a previous log, and messages after an offset
-    /// follow.
+    /// follow. The end of the log is shown.
     pub(super) fn start_log(&mut self, epoch: Epoch, after: u64) {
-        self.previous = self.rows.len();
-        self.blocks.start();
+        self.away = None;
+        self.end.previous = self.end.rows.len();
+        self.end.blocks = [FULL; 2];
         self.epoch = Some(epoch);
-        self.before_first = after;
+        self.end.before_first = after;
         self.received = after;
-        self.older = older_before(after);
+        self.end.older = older_before(after);
     }
 
     /// The room was recovered without a gap, perhaps with another epoch of its log.
@@ -374,11 +409,19 @@ impl Timeline {
             .epoch
             .replace(epoch.clone())
             .is_some_and(|previous| previous != epoch);
-        if is_other && self.older == Older::Failed {
-            self.older = Older::More;
+        let shown = self.shown_mut();
+        if is_other && shown.older == Older::Failed {
+            shown.older = Older::More;
         }
-        if self.older == Older::Unknown {
-            self.older = older_before(self.before_first);
+        if self.end.older == Older::Unknown {
+            self.end.older = older_before(self.end.before_first);
+        }
+        if let Some(away) = self
+            .away
+            .as_mut()
+            .filter(|away| is_other && away.newer == Newer::Failed)
+        {
+            away.newer = Newer::More;
         }
     }
 
@@ -387,7 +430,7 @@ impl Timeline {
     pub(super) fn kept_until(&mut self, cursor: Cursor) {
         self.epoch = Some(cursor.epoch);
         self.received = cursor.offset.get();
-        self.older = Older::Unknown;
+        self.end.older = Older::Unknown;
     }
 
     /// Whether the room has delivered the message at this offset of this log.
@@ -397,14 +440,14 @@ impl Timeline {
 
     /// How many messages after an offset the timeline has had.
     pub(super) fn count_after(&self, offset: u64) -> u64 {
-        self.received.saturating_sub(offset.max(self.before_first))
+        self.received.saturating_sub(offset.max(self.end.before_first))
     }
 
-    /// The messages of the current log after an offset, oldest first.
+    /// The messages of the current log after an offset, oldest first, as far as they are among the newest rows.
     pub(super) fn messages_after(&self, offset: u64) -> Vec<Rc<Row<Entry>>> {
         let is_known =
             |row: &Row<Entry>| matches!(&row.content.body, Body::Message(message) if message.offset <= offset);
-        let rows = self.current().rev().take_while(|row| !is_known(row));
+        let rows = self.end.current().rev().take_while(|row| !is_known(row));
         let mut rows: Vec<_> = rows
             .filter(|row| matches!(row.content.body, Body::Message(_)))
             .cloned()
@@ -415,11 +458,18 @@ impl Timeline {
 
     /// The offset of the message in a row of the current log.
     pub(super) fn offset_in(&self, number: u64) -> Option<u64> {
-        let row = self.current().find(|row| row.number == number)?;
-        match &row.content.body {
-            Body::Message(message) => Some(message.offset),
-            Body::Notice(..) | Body::Presence { .. } => None,
-        }
+        let mut rows = self.all_current();
+        rows.find_map(|(row, message)| (row == number).then_some(message.offset))
+    }
+
+    /// The messages of the current log with the numbers of their rows: those that are shown, then those at its end.
+    fn all_current(&self) -> impl Iterator<Item = (u64, &RoomMessage)> {
+        let away = self.away.iter().flat_map(|away| away.span.current());
+        away.chain(self.end.current())
+            .filter_map(|row| match &row.content.body {
+                Body::Message(message) => Some((row.number, message)),
+                Body::Notice(..) | Body::Presence { .. } => None,
+            })
     }
 
     /// Appends a message that the room delivered; returns false for a duplicate.
@@ -428,29 +478,29 @@ impl Timeline {
             return false;
         }
         self.received = message.offset;
-        self.insert_message(self.rows.len(), message, live);
-        self.trim(MAX_ROWS, DROPPED_AT_ONCE);
+        self.push_body(message.at, live, Body::Message(message));
+        self.end.trim(MAX_ROWS, DROPPED_AT_ONCE);
         true
     }
 
     /// Appends an own message that is in a previous log and was not delivered.
     pub(super) fn push_undelivered(&mut self, message: RoomMessage) {
-        self.insert_message(self.rows.len(), message, false);
+        self.push_body(message.at, false, Body::Message(message));
     }
 
     /// Appends a notice of the page.
     pub(super) fn push_notice(&mut self, at: f64, kind: NoticeKind, message: Sentence) {
-        self.push_body(at, Body::Notice(kind, message));
+        self.push_body(at, true, Body::Notice(kind, message));
+        self.end.trim(MAX_ROWS, DROPPED_AT_ONCE);
     }
 
-    fn push_body(&mut self, at: f64, body: Body) {
-        self.insert(self.rows.len(), at, true, body);
-        self.trim(MAX_ROWS, DROPPED_AT_ONCE);
+    fn push_body(&mut self, at: f64, live: bool, body: Body) {
+        self.end.insert(self.end.rows.len(), at, live, body, self.local_day);
     }
 
     /// Appends the notice of a gap between rows that the browser kept.
     pub(super) fn push_kept_notice(&mut self, at: f64, message: Sentence) {
-        self.insert(self.rows.len(), at, false, Body::Notice(NoticeKind::Loss, message));
+        self.push_body(at, false, Body::Notice(NoticeKind::Loss, message));
     }
 
     /// Users joined and left: one line, together with the line above if that is about the same. Of each user it has what
@@ -469,124 +519,116 @@ impl Timeline {
             let (came, went) = (still(came), still(went));
             joined.splice(..0, came);
             left.splice(..0, went);
-            self.rows.pop_newest();
+            self.end.rows.pop_newest();
         }
-        self.push_body(at, Body::Presence { joined, left });
+        self.push_body(at, true, Body::Presence { joined, left });
+        self.end.trim(MAX_ROWS, DROPPED_AT_ONCE);
     }
 
     /// The user of this page joined or left: one line, in place of the line above if that is about the same.
     pub(super) fn push_own_presence(&mut self, at: f64, message: Sentence) {
         if let Some(Body::Notice(NoticeKind::Event, _)) = self.newest_of_day(at) {
-            self.rows.pop_newest();
+            self.end.rows.pop_newest();
         }
         self.push_notice(at, NoticeKind::Event, message);
     }
 
     /// The newest row of the current log, if it is of the day of this time.
     fn newest_of_day(&self, at: f64) -> Option<&Body> {
-        let last = self.rows.len().checked_sub(1).filter(|last| *last >= self.previous)?;
-        let row = self.rows.get(last)?;
+        let row = self.end.current().next_back()?;
         (row.content.day == (self.local_day)(at)).then_some(&row.content.body)
     }
 
     /// Starts a request for older messages: returns the offset before which they end, or none if there is nothing to
     /// request.
     pub(super) fn request_older(&mut self) -> Option<u64> {
-        if matches!(self.older(), Older::More | Older::Failed) {
-            self.older = Older::Loading;
-            return Some(self.before_first + 1);
+        let shown = self.shown_mut();
+        if matches!(shown.older, Older::More | Older::Failed) {
+            shown.older = Older::Loading;
+            return Some(shown.before_first + 1);
         }
         None
     }
 
-    /// Inserts a page of history, oldest message first; returns how many of its messages are new.
-    pub(super) fn insert_page(&mut self, epoch: &Epoch, messages: Vec<RoomMessage>, more: bool) -> usize {
-        if self.older != Older::Loading {
-            return 0;
-        }
-        if self.epoch.as_ref() != Some(epoch) {
-            // No automatic retry: until the room is joined with its new epoch, every answer would be the same.
-            self.older = Older::Failed;
-            return 0;
-        }
-        let before = self.before_first;
-        self.blocks.start_page();
-        for message in messages.into_iter().rev() {
-            if message.offset != self.before_first {
-                // Before a gap, or in the timeline already.
-                continue;
+    /// Inserts the page of history before an offset, oldest message first; returns how many of its messages are new and precede the
+    /// newest rows.
+    pub(super) fn insert_page(&mut self, before: u64, epoch: &Epoch, messages: Vec<RoomMessage>, more: bool) -> usize {
+        let is_of_log = self.epoch.as_ref() == Some(epoch);
+        if self.is_newer(before) {
+            if is_of_log {
+                self.insert_newer(before, messages, more);
+            } else {
+                self.page_failed(before);
             }
-            self.before_first -= 1;
-            self.insert_message(self.previous, message, false);
+            return 0;
         }
-        self.older = match (more, self.before_first) {
-            // No progress: automatic requests would follow each other without end.
-            (true, 1..) if self.before_first == before => Older::Failed,
-            (true, 1..) => Older::More,
-            (_, 0) => Older::Beginning,
-            (false, _) => Older::NotKept,
-        };
-        usize::try_from(before - self.before_first).unwrap_or_default()
+        let local_day = self.local_day;
+        let shown = self.shown_mut();
+        if shown.older != Older::Loading {
+            return 0;
+        }
+        if !is_of_log {
+            // No automatic retry: until the room is joined with its new epoch, every answer would be the same.
+            shown.older = Older::Failed;
+            return 0;
+        }
+        if before != shown.before_first + 1 {
+            // The rows are others than when it was requested.
+            shown.older = Older::More;
+            return 0;
+        }
+        let new = shown.insert_older(messages, more, local_day);
+        let is_at_end = self.away.is_none();
+        self.drop_newest();
+        if is_at_end { new } else { 0 }
     }
 
-    pub(super) fn page_failed(&mut self) {
-        if self.older == Older::Loading {
-            self.older = Older::Failed;
+    /// The request for the page before an offset failed.
+    pub(super) fn page_failed(&mut self, before: u64) {
+        if let Some(away) = &mut self.away
+            && away.newer == (Newer::Loading { before })
+        {
+            away.newer = Newer::Failed;
+        } else if self.shown().older == Older::Loading {
+            self.shown_mut().older = Older::Failed;
         }
+    }
+
+    /// No request is answered any more.
+    pub(super) fn pages_failed(&mut self) {
+        if let Newer::Loading { before } = self.newer() {
+            self.page_failed(before);
+        }
+        self.page_failed(0);
     }
 
     /// Drops some of the oldest rows beyond the bounds, which are wider while the list is scrolled up.
     pub(super) fn apply_bounds(&mut self, at_end: bool) {
-        self.trim(max_rows(at_end), DROPPED_AT_ONCE);
+        self.end.trim(self.max_rows(at_end), DROPPED_AT_ONCE);
     }
 
     /// Whether [`Self::apply_bounds`] has nothing to drop.
     pub(super) fn is_within_bounds(&self, at_end: bool) -> bool {
-        self.rows.len() <= max_rows(at_end)
+        self.end.rows.len() <= self.max_rows(at_end)
+    }
+
+    fn max_rows(&self, at_end: bool) -> usize {
+        if at_end || self.away.is_some() {
+            MAX_ROWS_AT_END
+        } else {
+            MAX_ROWS
+        }
     }
 
     /// Drops the rows that a list at its end does not have. It is not on the page.
     pub(super) fn put_away(&mut self) {
-        self.trim(MAX_ROWS_AT_END, MAX_ROWS);
+        self.away = None;
+        self.put_end_aside();
     }
 
-    fn trim(&mut self, max_rows: usize, at_once: usize) {
-        let options = RowOptions {
-            max_rows,
-            max_bytes: MAX_BYTES,
-        };
-        for _ in 0..at_once {
-            let Some(row) = self.rows.drop_oldest(options) else {
-                return;
-            };
-            if self.previous > 0 {
-                self.previous -= 1;
-            } else if let Body::Message(RoomMessage { offset, .. }) = row.content.body {
-                self.before_first = offset;
-                if self.older != Older::Loading {
-                    self.older = Older::More;
-                }
-            }
-        }
+    fn put_end_aside(&mut self) {
+        self.end.trim(MAX_ROWS_AT_END, MAX_ROWS);
     }
-
-    fn insert_message(&mut self, index: usize, message: RoomMessage, live: bool) {
-        self.insert(index, message.at, live, Body::Message(message));
-    }
-
-    fn insert(&mut self, index: usize, at: f64, live: bool, body: Body) {
-        let entry = Entry {
-            day: (self.local_day)(at),
-            live,
-            block: self.blocks.next(index == self.rows.len()),
-            body,
-        };
-        self.rows.insert(index, at, entry);
-    }
-}
-
-fn max_rows(at_end: bool) -> usize {
-    if at_end { MAX_ROWS_AT_END } else { MAX_ROWS }
 }
 
 fn older_before(offset: u64) -> Older {

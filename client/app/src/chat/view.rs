@@ -38,7 +38,7 @@ use super::{
     sentences,
     session::Session,
     switcher::SWITCHER_ID,
-    timeline::{Body, Entry, Older, RoomMessage, Seek, Target},
+    timeline::{Body, Entry, Newer, Older, RoomMessage, Seek, Target},
 };
 use crate::{
     animation_frame::FrameRequest,
@@ -235,7 +235,7 @@ impl Component for ChatView {
             Msg::Resized => self.scroll.resized(),
             Msg::Announce => {
                 let since = self.announcer.last_number();
-                let rows = self.state.timeline.current().rev();
+                let rows = self.state.timeline.newest().rev();
                 let new = rows.take_while(|row| row.number > since);
                 let texts = new.map(|row| announcement(row, ctx.props().language));
                 self.announcer
@@ -264,8 +264,8 @@ impl Component for ChatView {
                 };
                 let before = self.state.unread;
                 self.dispatch(ctx, Action::Scrolled { at_end: place.at_end });
-                if self.needs_older() {
-                    self.dispatch(ctx, Action::LoadOlder);
+                if let Some(page) = self.needs_page() {
+                    self.dispatch(ctx, page);
                     return true;
                 }
                 return before != self.state.unread;
@@ -392,8 +392,8 @@ impl Component for ChatView {
         }
         // A short page of history, or one inserted at the very top, leaves the list near its start without a `scroll`
         // event.
-        if self.needs_older() {
-            ctx.link().send_message(Msg::Action(Action::LoadOlder));
+        if let Some(page) = self.needs_page() {
+            ctx.link().send_message(Msg::Action(page));
         }
         if self
             .shows_row
@@ -480,13 +480,18 @@ impl ChatView {
         }
     }
 
-    /// The list is scrolled near its start. Not while a drawing is due, because the position of an unfinished list is
-    /// wrong.
-    fn needs_older(&self) -> bool {
-        self.state.timeline.older() == Older::More
-            && self.state.has_caught_up()
-            && !self.frame.is_pending()
-            && self.scroll.position().is_some_and(|place| place.near_start)
+    /// The list is scrolled near its start, or near its end where more follows: loads that. Not while a drawing is due, because the position
+    /// of an unfinished list is wrong.
+    fn needs_page(&self) -> Option<Action> {
+        let is_more = self.state.timeline.older() == Older::More || self.state.timeline.newer() == Newer::More;
+        if !is_more || !self.state.has_caught_up() || self.frame.is_pending() {
+            return None;
+        }
+        let place = self.scroll.position()?;
+        if place.near_start && self.state.timeline.older() == Older::More {
+            return Some(Action::LoadOlder);
+        }
+        (place.near_end && self.state.timeline.newer() == Newer::More).then_some(Action::LoadNewer)
     }
 
     fn dispatch(&mut self, ctx: &Context<Self>, action: Action) {
@@ -512,7 +517,9 @@ impl ChatView {
                 Effect::Send { key, text } => self.in_room(|session, room| session.send(room, key, &text)),
                 Effect::TrackRestored(room, key) => self.session.track_restored(&room, key),
                 Effect::SignalTyping => self.in_room(Session::signal_typing),
-                Effect::RequestOlder { before } => self.in_room(|session, room| session.request_older(room, before)),
+                Effect::RequestPage { before, limit } => {
+                    self.in_room(|session, room| session.request_page(room, before, limit));
+                }
                 Effect::FindPeople { part, for_mention } => {
                     self.in_room(|session, room| session.find_people(room, part, for_mention));
                 }
@@ -725,13 +732,14 @@ impl ChatView {
             return Html::default();
         }
         let (id, label) = match self.state.unread.count {
+            0 if self.state.timeline.is_away() => ("to_newest", Text::OlderShown.in_language(language).to_owned()),
             0 => ("to_newest", Text::ToNewest.in_language(language).to_owned()),
             count => ("new_messages", sentences::unread(count).in_language(language)),
         };
         html! {
             <button
                 key="pill" {id} type="button" class="pill"
-                onclick={dispatch.reform(|_| Action::Scrolled { at_end: true })}
+                onclick={dispatch.reform(|_| Action::ShowEnd)}
             >
                 { "↓ " }{ label }
             </button>

@@ -209,8 +209,10 @@ texts! {
     OlderFailed: "Older messages could not be loaded. Try again", "更早的消息加载失败，重试";
     Beginning: "This is the beginning of the room.", "房间从这里开始。";
     NotKept: "The server keeps nothing older.", "服务器未保留更早的消息。";
-    PageFull: "The page shows at most 10,000 rows of a room. Messages before this one cannot be shown here.",
-        "页面最多显示一个房间的 10,000 行，更早的消息无法在此显示。";
+    LoadNewer: "Load newer messages", "加载更新的消息";
+    LoadingNewer: "Loading newer messages…", "正在加载更新的消息…";
+    NewerFailed: "Newer messages could not be loaded. Try again", "更新的消息加载失败，重试";
+    OlderShown: "Older messages are shown. Go to the newest", "正在显示较早的消息，前往最新消息";
     DeliveryQueued: "Waiting to be sent", "等待发送";
     DeliveryWritten: "Sending…", "发送中…";
     DeliveryAcked: "Delivered", "已送达";

@@ -403,10 +403,7 @@ fn a_cursor_older_than_the_retention_adds_a_notice() {
         shown(&state)[2],
         "<You were away for longer than the server keeps messages: some are missing here.>"
     );
-    assert_eq!(
-        state.update(Action::LoadOlder, 0.0),
-        [Effect::RequestOlder { before: 501 }]
-    );
+    assert_eq!(state.update(Action::LoadOlder, 0.0), [request_page(501)]);
 }
 
 #[test]
@@ -489,10 +486,7 @@ fn older_messages_are_requested_once_and_only_in_a_room() {
         &mut state,
         SessionEvent::Joined(answer(2, 9, 9, &["Ann"]), Continuity::Reset),
     );
-    assert_eq!(
-        state.update(Action::LoadOlder, 0.0),
-        [Effect::RequestOlder { before: 10 }]
-    );
+    assert_eq!(state.update(Action::LoadOlder, 0.0), [request_page(10)]);
     assert_eq!(state.update(Action::LoadOlder, 0.0), []);
     state.update(Action::Leave, 0.0);
     assert_eq!(state.timeline.older(), Older::Failed, "no answer will arrive");
@@ -683,11 +677,12 @@ fn a_search_goes_on_in_older_messages_until_it_has_found_another_one() {
     state.update(Action::ToggleSearch, 0.0);
     state.update(Action::Edit(Field::Search, "bob 4800".into()), 0.0);
     let page = |first: u64, last: u64| SessionEvent::Page {
+        before: last + 1,
         epoch: Epoch::from_random(1),
         messages: (first..=last).map(|offset| said("Bob", offset)).collect(),
         more: true,
     };
-    let older = |before: u64| vec![Effect::RequestOlder { before }];
+    let older = |before: u64| vec![request_page(before)];
     assert_eq!(state.update(Action::SearchBeyond, 0.0), older(5_001));
     assert_eq!(state.update(Action::Tick, 0.0), [], "one request at a time");
     assert_eq!(apply(&mut state, page(4_901, 5_000)), older(4_901));
@@ -699,7 +694,7 @@ fn a_search_goes_on_in_older_messages_until_it_has_found_another_one() {
     state.update(Action::Edit(Field::Search, "nobody says this".into()), 0.0);
     let (mut first, mut pages) = (4_800, 0);
     let mut effects = state.update(Action::SearchBeyond, 0.0);
-    while let [Effect::RequestOlder { before }] = effects[..] {
+    while let [Effect::RequestPage { before, .. }] = effects[..] {
         assert_eq!(before, first);
         pages += 1;
         first -= 100;
@@ -708,10 +703,12 @@ fn a_search_goes_on_in_older_messages_until_it_has_found_another_one() {
     assert_eq!((effects, pages + 1), (vec![], MAX_SEARCHED_PAGES));
     assert!(state.has_older());
     assert_eq!(state.update(Action::SearchBeyond, 0.0), older(first));
-    assert_eq!(apply(&mut state, SessionEvent::PageFailed), [], "not again by itself");
+    let failed = SessionEvent::PageFailed { before: first };
+    assert_eq!(apply(&mut state, failed), [], "not again by itself");
     assert_eq!(state.search.as_ref().unwrap().pages_left, 0);
     assert_eq!(state.update(Action::SearchBeyond, 0.0), older(first));
     let end = SessionEvent::Page {
+        before: first,
         epoch: Epoch::from_random(1),
         messages: (first - 100..first).map(|offset| said("Bob", offset)).collect(),
         more: false,
@@ -1273,11 +1270,9 @@ fn a_message_that_is_older_than_the_loaded_ones_is_loaded_and_shown() {
     apply(&mut state, SessionEvent::Joined(joined, Continuity::Reset));
     let go = |state: &mut ChatState| state.update(Action::GoTo(Seek::Message(target(None, 4))), 0.0);
     assert_eq!(go(&mut state), [], "what the room sends by itself comes first");
-    assert_eq!(
-        apply(&mut state, from("Bob", 7, "g")),
-        [Effect::RequestOlder { before: 7 }]
-    );
+    assert_eq!(apply(&mut state, from("Bob", 7, "g")), [request_page(5)]);
     let page = |from: u64, to: u64| SessionEvent::Page {
+        before: to + 1,
         epoch: Epoch::from_random(1),
         messages: (from..=to)
             .map(|offset| match self::from("Bob", offset, "x") {
@@ -1287,10 +1282,11 @@ fn a_message_that_is_older_than_the_loaded_ones_is_loaded_and_shown() {
             .collect(),
         more: true,
     };
-    assert_eq!(apply(&mut state, page(5, 6)), [Effect::RequestOlder { before: 5 }]);
+    assert_eq!(apply(&mut state, page(3, 4)), [request_page(7)], "what follows it too");
     state.update(Action::Scrolled { at_end: true }, 0.0);
     assert!(!state.unread.at_end, "nothing is dropped meanwhile");
-    let effects = apply(&mut state, page(3, 4));
+    let effects = apply(&mut state, page(5, 6));
+    assert!(!state.timeline.is_away());
     let row = state.timeline.current().find(|row| match &row.content.body {
         Body::Message(message) => message.offset == 4,
         Body::Notice(..) | Body::Presence { .. } => false,
@@ -1307,6 +1303,190 @@ fn a_message_that_is_older_than_the_loaded_ones_is_loaded_and_shown() {
     assert!(state.needs_ticks());
     state.update(Action::Tick, 5.0 + FLASH_MS);
     assert_eq!(state.flash, None);
+}
+
+/// A message that Bob said, `offset` seconds after the first.
+fn said_at(offset: u64) -> RoomMessage {
+    RoomMessage {
+        at: f64::from(u32::try_from(offset).unwrap()) * 1_000.0,
+        ..said("Bob", offset)
+    }
+}
+
+/// In a room with so many messages, of which the newest are loaded.
+fn in_a_long_room(head: u64) -> ChatState {
+    let mut state = state();
+    state.update(Action::Join, 0.0);
+    apply(&mut state, SessionEvent::Connection(ConnectionStatus::Open));
+    let joined = answer(1, head - 2, head, &["Ann"]);
+    apply(&mut state, SessionEvent::Joined(joined, Continuity::Fresh));
+    for offset in head - 1..=head {
+        apply(&mut state, SessionEvent::Message(said_at(offset)));
+    }
+    state
+}
+
+/// Answers requests for pages as a server that keeps the messages after `kept`, until there is none; returns the other effects and the number of requests.
+fn serve(state: &mut ChatState, mut effects: Vec<Effect>, kept: u64) -> (Vec<Effect>, usize) {
+    let mut requests = 0;
+    while let [Effect::RequestPage { before, limit }] = effects[..] {
+        requests += 1;
+        let first = before.saturating_sub(u64::from(limit)).max(kept + 1);
+        let page = SessionEvent::Page {
+            before,
+            epoch: Epoch::from_random(1),
+            messages: (first..before).map(said_at).collect(),
+            more: first > kept + 1,
+        };
+        effects = apply(state, page);
+    }
+    (effects, requests)
+}
+
+fn row_of(state: &ChatState, offset: u64) -> u64 {
+    let row = state
+        .timeline
+        .current()
+        .find(|row| state.timeline.offset_in(row.number) == Some(offset));
+    row.unwrap().number
+}
+
+#[test]
+fn a_message_far_away_is_gone_to_with_a_page_around_it() {
+    let mut state = in_a_long_room(100_000);
+    let effects = state.update(Action::GoTo(Seek::Message(target(Some(1), 7))), 0.0);
+    let served = serve(&mut state, effects, 0);
+    assert_eq!(served, (vec![Effect::ShowRow(row_of(&state, 7))], 2));
+    assert!(state.timeline.is_away() && state.timeline.current().count() == 107);
+    state.update(Action::Scrolled { at_end: true }, 0.0);
+    assert!(!state.unread.at_end, "it is not the end of the log");
+    let effects = state.update(Action::GoTo(Seek::Message(target(Some(1), 99_999))), 0.0);
+    assert_eq!(effects, [Effect::ShowRow(row_of(&state, 99_999))]);
+    assert!(!state.timeline.is_away(), "it is one of the newest");
+}
+
+#[test]
+fn the_first_message_of_a_day_is_found_by_halves_however_long_the_room_is() {
+    let mut state = in_a_long_room(100_000);
+    for (time, expected) in [
+        (77_000.5, 78),
+        (0.0, 51),
+        (99_998_000.5, 99_999),
+        (60_000_000.0, 60_000),
+    ] {
+        let effects = state.update(Action::GoTo(Seek::Time(time)), 0.0);
+        let (effects, requests) = serve(&mut state, effects, 50);
+        assert_eq!(effects, [Effect::ShowRow(row_of(&state, expected))], "{time}");
+        assert!(requests <= 19, "{requests}");
+    }
+    state.update(Action::GoTo(Seek::Time(100_000_000.5)), 5.0);
+    assert_eq!(state.flash.map(|(text, _)| text), Some(Text::NothingFound));
+}
+
+#[test]
+fn a_message_that_the_server_has_not_or_does_not_give_is_not_gone_to() {
+    for (answer, said) in [
+        (SessionEvent::PageFailed { before: 8 }, Text::OlderFailed),
+        (
+            SessionEvent::Page {
+                before: 8,
+                epoch: Epoch::from_random(1),
+                messages: Vec::new(),
+                more: false,
+            },
+            Text::MessageNotThere,
+        ),
+        (
+            SessionEvent::Page {
+                before: 8,
+                epoch: Epoch::from_random(2),
+                messages: vec![said_at(7)],
+                more: false,
+            },
+            Text::MessageNotThere,
+        ),
+    ] {
+        let mut state = in_a_long_room(1_000);
+        let go = Action::GoTo(Seek::Message(target(None, 7)));
+        assert_eq!(state.update(go, 5.0), [request_page(8)]);
+        assert_eq!(state.update(Action::Tick, 5.0), [], "one request at a time");
+        assert_eq!(apply(&mut state, answer), []);
+        assert_eq!(state.flash.map(|(text, _)| text), Some(said));
+        assert!(!state.timeline.is_away());
+    }
+    let mut state = in_a_long_room(1_000);
+    state.update(Action::GoTo(Seek::Message(target(None, 7))), 0.0);
+    apply(&mut state, SessionEvent::Connection(ConnectionStatus::Offline));
+    let effects = apply(&mut state, SessionEvent::Connection(ConnectionStatus::Open));
+    assert_eq!(
+        effects,
+        [request_page(8)],
+        "it is requested again with the next connection"
+    );
+}
+
+#[test]
+fn far_from_the_end_new_messages_are_counted_and_an_own_one_leads_back_to_it() {
+    let mut state = in_a_long_room(100_000);
+    let effects = state.update(Action::GoTo(Seek::Message(target(None, 7))), 0.0);
+    serve(&mut state, effects, 0);
+    let before = shown(&state);
+    apply(&mut state, SessionEvent::Message(said("Bob", 100_001)));
+    assert_eq!((state.unread.count, shown(&state)), (1, before));
+    state.update(Action::ShowEnd, 0.0);
+    assert!(state.unread.at_end && state.unread.count == 0);
+    let divider = state.timeline.offset_in(state.unread.divider.unwrap());
+    assert_eq!((divider, state.timeline.is_away()), (Some(100_001), false));
+    let effects = state.update(Action::GoTo(Seek::Message(target(None, 7))), 0.0);
+    serve(&mut state, effects, 0);
+    send(&mut state, "hello");
+    assert!(!state.timeline.is_away() && state.unread.at_end);
+    assert_eq!(shown(&state).last().unwrap(), "* hello");
+}
+
+#[test]
+fn what_is_shown_far_from_the_end_leaves_no_gap_in_what_the_browser_keeps() {
+    let mut state = in_a_long_room(100_000);
+    state.writes_history = true;
+    let mut next = 99_999;
+    let mut check = |state: &mut ChatState| {
+        for batch in state.take_unkept() {
+            let offsets: Vec<_> = batch
+                .rows
+                .iter()
+                .map(|row| state.timeline.offset_in(row.number))
+                .collect();
+            if batch.is_older {
+                continue;
+            }
+            assert_eq!(batch.after, next - 1);
+            for offset in offsets {
+                assert_eq!(offset, Some(next));
+                next += 1;
+            }
+            assert_eq!(batch.cursor.offset.get(), next - 1);
+        }
+        next
+    };
+    check(&mut state);
+    let effects = state.update(Action::GoTo(Seek::Message(target(None, 7))), 0.0);
+    serve(&mut state, effects, 0);
+    for offset in 100_001..=101_500 {
+        apply(&mut state, SessionEvent::Message(said("Bob", offset)));
+        if offset % 100 == 0 {
+            check(&mut state);
+        }
+    }
+    assert_eq!(check(&mut state), 101_501);
+    for _ in 0..3 {
+        let effects = state.update(Action::LoadNewer, 0.0);
+        serve(&mut state, effects, 0);
+        let effects = state.update(Action::LoadOlder, 0.0);
+        serve(&mut state, effects, 0);
+    }
+    state.update(Action::ShowEnd, 0.0);
+    apply(&mut state, SessionEvent::Message(said("Bob", 101_501)));
+    assert_eq!(check(&mut state), 101_502);
 }
 
 #[test]

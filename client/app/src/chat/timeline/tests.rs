@@ -1,5 +1,5 @@
 use super::*;
-use crate::i18n::{Language, Text};
+use crate::i18n::Text;
 
 fn epoch(bits: u64) -> Epoch {
     Epoch::from_random(bits)
@@ -32,6 +32,12 @@ fn with(after: u64, to: u64) -> Timeline {
     timeline
 }
 
+/// The answer to [`Timeline::request_older`].
+fn insert_page(timeline: &mut Timeline, epoch: &Epoch, messages: Vec<RoomMessage>, more: bool) {
+    let before = timeline.shown().before_first + 1;
+    timeline.insert_page(before, epoch, messages, more);
+}
+
 fn offsets<'a>(rows: impl Iterator<Item = &'a Rc<Row<Entry>>>) -> Vec<u64> {
     rows.filter_map(|row| match row.content.body {
         Body::Message(RoomMessage { offset, .. }) => Some(offset),
@@ -56,10 +62,10 @@ fn history_is_inserted_in_front_without_gap_or_duplicate_until_the_beginning() {
     assert_eq!(timeline.older(), Older::More);
     assert_eq!(timeline.request_older(), Some(5));
     assert_eq!(timeline.request_older(), None, "one request at a time");
-    timeline.insert_page(&epoch(1), (3..=5).map(message).collect(), true);
+    insert_page(&mut timeline, &epoch(1), (3..=5).map(message).collect(), true);
     assert_eq!(offsets(timeline.current()), [3, 4, 5, 6]);
     assert_eq!((timeline.older(), timeline.request_older()), (Older::More, Some(3)));
-    timeline.insert_page(&epoch(1), (1..=2).map(message).collect(), false);
+    insert_page(&mut timeline, &epoch(1), (1..=2).map(message).collect(), false);
     assert_eq!(offsets(timeline.current()), [1, 2, 3, 4, 5, 6]);
     assert_eq!((timeline.older(), timeline.request_older()), (Older::Beginning, None));
 }
@@ -68,7 +74,7 @@ fn history_is_inserted_in_front_without_gap_or_duplicate_until_the_beginning() {
 fn the_oldest_message_that_the_server_keeps_is_not_the_beginning() {
     let mut timeline = with(4, 6);
     timeline.request_older();
-    timeline.insert_page(&epoch(1), vec![message(4)], false);
+    insert_page(&mut timeline, &epoch(1), vec![message(4)], false);
     assert_eq!(timeline.older(), Older::NotKept);
 }
 
@@ -76,7 +82,7 @@ fn the_oldest_message_that_the_server_keeps_is_not_the_beginning() {
 fn a_failed_request_for_history_can_be_repeated() {
     let mut timeline = with(4, 6);
     timeline.request_older();
-    timeline.page_failed();
+    timeline.page_failed(5);
     assert_eq!(timeline.older(), Older::Failed);
     assert_eq!(timeline.request_older(), Some(5));
 }
@@ -86,14 +92,14 @@ fn history_of_another_epoch_is_not_inserted() {
     let mut timeline = with(4, 6);
     timeline.request_older();
     timeline.start_log(epoch(2), 3);
-    timeline.insert_page(&epoch(1), vec![message(4)], true);
+    insert_page(&mut timeline, &epoch(1), vec![message(4)], true);
     assert!(offsets(timeline.current()).is_empty());
     assert_eq!(timeline.request_older(), Some(4));
-    timeline.insert_page(&epoch(1), vec![message(3)], true);
+    insert_page(&mut timeline, &epoch(1), vec![message(3)], true);
     assert_eq!((offsets(timeline.current()), timeline.older()), (vec![], Older::Failed));
     timeline.continue_log(epoch(1));
     assert_eq!(timeline.request_older(), Some(4), "the room has the epoch of that page");
-    timeline.insert_page(&epoch(1), vec![message(3)], true);
+    insert_page(&mut timeline, &epoch(1), vec![message(3)], true);
     assert_eq!((offsets(timeline.current()), timeline.older()), (vec![3], Older::More));
 }
 
@@ -101,7 +107,7 @@ fn history_of_another_epoch_is_not_inserted() {
 fn a_page_of_history_without_progress_counts_as_failed() {
     let mut timeline = with(4, 6);
     timeline.request_older();
-    timeline.insert_page(&epoch(1), vec![message(2)], true);
+    insert_page(&mut timeline, &epoch(1), vec![message(2)], true);
     assert_eq!(
         (offsets(timeline.current()), timeline.older()),
         (vec![5, 6], Older::Failed)
@@ -116,7 +122,7 @@ fn a_recovered_log_is_joined_again_with_its_new_epoch() {
     let cursor = timeline.cursor().unwrap();
     assert_eq!((cursor.epoch, cursor.offset.get()), (epoch(2), 7));
     assert_eq!(timeline.request_older(), Some(5));
-    timeline.insert_page(&epoch(2), vec![message(4)], true);
+    insert_page(&mut timeline, &epoch(2), vec![message(4)], true);
     assert_eq!(offsets(timeline.current()), [4, 5, 6, 7]);
 }
 
@@ -138,7 +144,7 @@ fn at_the_end_fewer_rows_are_kept_and_the_dropped_ones_can_be_requested_again() 
     let kept = offsets(timeline.current());
     assert_eq!((kept.len(), kept[0]), (MAX_ROWS_AT_END, 501));
     assert_eq!((timeline.older(), timeline.request_older()), (Older::More, Some(501)));
-    timeline.insert_page(&epoch(1), (451..=500).map(message).collect(), true);
+    insert_page(&mut timeline, &epoch(1), (451..=500).map(message).collect(), true);
     timeline.apply_bounds(false);
     assert_eq!(offsets(timeline.current()), (451..=1_000).collect::<Vec<_>>());
 }
@@ -153,14 +159,6 @@ fn rows_of_a_previous_log_are_dropped_first() {
     timeline.apply_bounds(true);
     assert_eq!(timeline.previous().count(), 200);
     assert_eq!((timeline.current().count(), timeline.older()), (300, Older::Beginning));
-}
-
-#[test]
-fn a_full_timeline_requests_no_history_until_it_is_trimmed() {
-    let mut timeline = with(10, 10 + MAX_ROWS as u64);
-    assert_eq!((timeline.older(), timeline.request_older()), (Older::Full, None));
-    timeline.apply_bounds(true);
-    assert_eq!(timeline.older(), Older::More);
 }
 
 #[test]
@@ -265,42 +263,31 @@ fn a_message_is_found_by_its_offset_or_time_or_is_older_than_what_is_loaded() {
             offset,
         })
     };
-    let sought = [link(None, 6), link(Some(1), 6), Seek::Time(5_500.0)].map(|seek| timeline.seek(&seek));
+    let seek = |timeline: &Timeline, seek| timeline.seek(&seek, 0, u64::MAX);
+    let sought = [link(None, 6), link(Some(1), 6), Seek::Time(5_500.0)].map(|sought| seek(&timeline, sought));
     assert_eq!(sought, [row(&timeline, 6); 3]);
-    assert_eq!(timeline.seek(&link(Some(2), 6)), Found::Nowhere, "it is of another log");
-    let older = [link(Some(1), 4), Seek::Time(5_000.0), Seek::Time(0.0)];
-    assert_eq!(older.map(|seek| timeline.seek(&seek)), [Found::Older; 3]);
-    let nowhere = [link(None, 0), link(None, 8), Seek::Time(8_000.0)];
-    assert_eq!(nowhere.map(|seek| timeline.seek(&seek)), [Found::Nowhere; 3]);
-    timeline.request_older();
-    assert_eq!(timeline.seek(&link(None, 4)), Found::Older, "it is on its way");
-    timeline.insert_page(&epoch(1), vec![at(3), at(4)], false);
-    assert_eq!(timeline.seek(&Seek::Time(0.0)), row(&timeline, 3));
     assert_eq!(
-        timeline.seek(&link(None, 2)),
+        seek(&timeline, link(Some(2), 6)),
+        Found::Nowhere,
+        "it is of another log"
+    );
+    assert_eq!(seek(&timeline, link(Some(1), 4)), Found::InPage { before: 5 });
+    assert_eq!(seek(&timeline, Seek::Time(0.0)), Found::Between { before: 3 });
+    assert_eq!(
+        timeline.seek(&Seek::Time(3_500.0), 3, u64::MAX),
+        Found::Between { before: 5 }
+    );
+    assert_eq!(timeline.seek(&Seek::Time(3_500.0), 3, 4), Found::InPage { before: 5 });
+    let nowhere = [link(None, 0), link(None, 8), Seek::Time(8_000.0)];
+    assert_eq!(nowhere.map(|sought| seek(&timeline, sought)), [Found::Nowhere; 3]);
+    timeline.request_older();
+    insert_page(&mut timeline, &epoch(1), vec![at(3), at(4)], false);
+    assert_eq!(seek(&timeline, Seek::Time(0.0)), row(&timeline, 3));
+    assert_eq!(
+        seek(&timeline, link(None, 2)),
         Found::Nowhere,
         "the server keeps no more"
     );
-}
-
-#[test]
-fn what_is_older_than_the_rows_that_the_page_shows_at_once_is_neither_found_nor_missing() {
-    let mut timeline = with(5, 5 + MAX_ROWS as u64);
-    assert_eq!(timeline.older(), Older::Full);
-    let seeks = || {
-        let target = |offset| Target { epoch: None, offset };
-        [
-            Seek::Message(target(3)),
-            Seek::Time(-1.0),
-            Seek::Message(target(99_999)),
-            Seek::Time(1.0),
-        ]
-    };
-    let full = [Found::Full, Found::Full, Found::Nowhere, Found::Nowhere];
-    assert_eq!(seeks().map(|seek| timeline.seek(&seek)), full);
-    timeline.apply_bounds(true);
-    let more = [Found::Older, Found::Older, Found::Nowhere, Found::Nowhere];
-    assert_eq!(seeks().map(|seek| timeline.seek(&seek)), more);
 }
 
 #[test]
@@ -320,25 +307,27 @@ fn a_search_finds_texts_and_senders_in_any_case() {
     assert_eq!(["hello ", "ann", "o", "", "x"].map(found), [2, 3, 3, 0, 0]);
 }
 
+/// The numbers of the rows, with those of their blocks.
+fn blocks(timeline: &Timeline) -> Vec<(u64, u64)> {
+    let rows = timeline.previous().chain(timeline.current());
+    let rows: Vec<_> = rows.map(|row| (row.number, row.content.block)).collect();
+    let blocks = rows.chunk_by(|row, next| row.1 == next.1);
+    let mut numbers: Vec<_> = blocks.clone().map(|block| block[0].1).collect();
+    assert!(blocks.clone().all(|block| block.len() <= 2 * BLOCK_ROWS), "{rows:?}");
+    let count = numbers.len();
+    numbers.sort_unstable();
+    numbers.dedup();
+    assert_eq!(numbers.len(), count, "a block is in one piece: {rows:?}");
+    rows
+}
+
 #[test]
 fn rows_are_in_blocks_that_follow_each_other_and_never_change() {
-    let blocks = |timeline: &Timeline| {
-        let rows = timeline.previous().chain(timeline.current());
-        let rows: Vec<_> = rows.map(|row| (row.number, row.content.block)).collect();
-        let blocks = rows.chunk_by(|row, next| row.1 == next.1);
-        let mut numbers: Vec<_> = blocks.clone().map(|block| block[0].1).collect();
-        assert!(blocks.clone().all(|block| block.len() <= 2 * BLOCK_ROWS), "{rows:?}");
-        let count = numbers.len();
-        numbers.sort_unstable();
-        numbers.dedup();
-        assert_eq!(numbers.len(), count, "a block is in one piece: {rows:?}");
-        rows
-    };
     let mut timeline = with(1_000, 1_030);
     for to in [1_000_u64, 900, 800] {
         timeline.request_older();
         let before = blocks(&timeline);
-        timeline.insert_page(&epoch(1), (to - 99..=to).map(message).collect(), true);
+        insert_page(&mut timeline, &epoch(1), (to - 99..=to).map(message).collect(), true);
         let after = blocks(&timeline);
         assert!(after.ends_with(&before));
         let new: Vec<_> = after[..100].iter().map(|(_, block)| block).collect();
@@ -358,10 +347,191 @@ fn rows_are_in_blocks_that_follow_each_other_and_never_change() {
     blocks(&timeline);
 }
 
+/// The page before an offset, as a server that keeps the messages after `kept` gives it.
+fn answer(timeline: &mut Timeline, before: u64, kept: u64, page: u64) {
+    let first = (kept + 1).max(before.saturating_sub(page));
+    let messages = (first..before).map(message).collect();
+    timeline.insert_page(before, &epoch(1), messages, first > kept + 1);
+}
+
+/// Its rows follow each other, and are no more than the page takes.
+fn check(timeline: &Timeline) -> (u64, u64) {
+    let shown = offsets(timeline.current());
+    let (first, last) = (shown[0], shown[shown.len() - 1]);
+    assert_eq!(shown, (first..=last).collect::<Vec<_>>());
+    assert!(shown.len() <= MAX_ROWS + MAX_ROWS_AT_END);
+    assert_eq!(timeline.is_away(), last < timeline.received());
+    blocks(timeline);
+    let newest = offsets(timeline.newest());
+    assert_eq!(newest[newest.len() - 1], timeline.received());
+    (first, last)
+}
+
 #[test]
-fn the_page_says_how_many_rows_it_shows_at_most() {
-    let rows = crate::format::thousands(MAX_ROWS as u64);
-    for language in Language::ALL {
-        assert!(Text::PageFull.in_language(language).contains(&rows));
+fn each_message_of_a_long_log_is_reached_scrolling_up_and_down_again_once_and_in_order() {
+    let head = 2 * MAX_ROWS as u64 + 1_234;
+    for page in [u64::from(PAGE), 37] {
+        let mut timeline = with(head - 50, head);
+        while let Some(before) = timeline.request_older() {
+            assert_eq!(timeline.request_older(), None, "one request at a time");
+            answer(&mut timeline, before, 0, page);
+            timeline.apply_bounds(false);
+        }
+        let (first, last) = check(&timeline);
+        assert_eq!((first, timeline.older()), (1, Older::Beginning));
+        assert!(last <= MAX_ROWS as u64, "the newest were dropped: {last}");
+        let (mut head, mut seen) = (head, last);
+        while let Some(before) = timeline.request_newer() {
+            assert_eq!(timeline.request_newer(), None, "one request at a time");
+            if head < 2 * MAX_ROWS as u64 + 1_500 {
+                head += 1;
+                timeline.push_message(message(head), true);
+            }
+            answer(&mut timeline, before, 0, page);
+            timeline.apply_bounds(false);
+            let (first, last) = check(&timeline);
+            assert!(
+                first <= seen && last >= seen,
+                "nothing is left out: {first} {seen} {last}"
+            );
+            seen = last;
+        }
+        assert_eq!(
+            (seen, timeline.newer(), timeline.older()),
+            (head, Newer::Nothing, Older::More)
+        );
+        timeline.push_message(message(head + 1), true);
+        assert_eq!(check(&timeline).1, head + 1);
     }
+}
+
+/// The rows from the first message on, and more after them than the page takes.
+fn far_from_the_end() -> Timeline {
+    let head = MAX_ROWS as u64 + 1_000;
+    let mut timeline = with(head - 50, head);
+    while let Some(before) = timeline.request_older() {
+        answer(&mut timeline, before, 0, u64::from(PAGE));
+    }
+    assert!(timeline.is_away());
+    timeline
+}
+
+#[test]
+fn far_from_the_end_what_arrives_is_kept_beside_the_rows_and_shown_with_the_newest() {
+    let mut timeline = far_from_the_end();
+    let (received, shown) = (timeline.received(), blocks(&timeline));
+    let rows_before: Vec<_> = timeline.newest().map(|row| row.number).collect();
+    timeline.push_message(message(received + 1), true);
+    timeline.push_notice(0.0, NoticeKind::Event, Text::Left.into());
+    assert_eq!(blocks(&timeline), shown, "nothing comes into the middle");
+    let after = offsets(timeline.messages_after(received).iter());
+    assert_eq!((after, timeline.count_after(received)), (vec![received + 1], 1));
+    timeline.show_end();
+    assert_eq!(check(&timeline).1, received + 1);
+    let rows: Vec<_> = timeline.current().map(|row| row.number).collect();
+    assert!(rows.starts_with(&rows_before), "they are the same rows as before");
+    assert_eq!((timeline.older(), rows.len()), (Older::More, rows_before.len() + 2));
+    timeline.apply_bounds(true);
+    assert_eq!(timeline.newest().count(), MAX_ROWS_AT_END);
+}
+
+#[test]
+fn a_log_that_begins_anew_is_shown_at_its_end() {
+    let mut timeline = far_from_the_end();
+    timeline.start_log(epoch(2), 0);
+    assert!(!timeline.is_away() && timeline.newer() == Newer::Nothing);
+    timeline.push_message(message(1), true);
+    assert_eq!(offsets(timeline.current()), [1]);
+}
+
+#[test]
+fn a_page_of_newer_messages_that_failed_or_is_of_another_log_can_be_requested_again() {
+    let mut timeline = far_from_the_end();
+    let shown = blocks(&timeline);
+    let before = timeline.request_newer().unwrap();
+    timeline.page_failed(before);
+    assert_eq!(timeline.newer(), Newer::Failed);
+    assert_eq!(timeline.request_newer(), Some(before));
+    timeline.insert_page(before, &epoch(2), vec![message(before - 1)], true);
+    assert_eq!(timeline.newer(), Newer::Failed);
+    timeline.continue_log(epoch(2));
+    assert_eq!(
+        timeline.request_newer(),
+        Some(before),
+        "the room has the epoch of that page"
+    );
+    timeline.insert_page(before, &epoch(2), Vec::new(), true);
+    assert_eq!((timeline.newer(), blocks(&timeline)), (Newer::Failed, shown));
+    timeline.request_newer();
+    timeline.pages_failed();
+    assert_eq!(timeline.newer(), Newer::Failed);
+}
+
+#[test]
+fn newer_messages_that_the_server_has_dropped_meanwhile_are_a_notice() {
+    for kept in [60, 200] {
+        let mut timeline = far_from_the_end();
+        let last = check(&timeline).1;
+        let before = timeline.request_newer().unwrap();
+        answer(&mut timeline, before, last + kept, u64::from(PAGE));
+        let body = timeline.current().find_map(|row| match &row.content.body {
+            Body::Notice(kind, _) => Some(*kind),
+            _ => None,
+        });
+        assert_eq!(body, Some(NoticeKind::Loss));
+        let before = timeline.request_newer().unwrap();
+        assert!(before > last + 100, "it goes on after them");
+        if kept < 100 {
+            assert_eq!(offsets(timeline.current()).last(), Some(&(last + 100)));
+        }
+    }
+}
+
+#[test]
+fn a_page_that_is_gone_to_is_shown_with_what_follows_and_with_the_newest_once_it_reaches_them() {
+    let mut timeline = with(900, 1_000);
+    timeline.open((401..=500).map(message).collect(), true);
+    assert_eq!((check(&timeline), timeline.older()), ((401, 500), Older::More));
+    assert_eq!(timeline.request_newer(), Some(601));
+    answer(&mut timeline, 601, 0, u64::from(PAGE));
+    assert_eq!(check(&timeline), (401, 600));
+    // A page that was requested for other rows.
+    timeline.request_older();
+    timeline.insert_page(901, &epoch(1), (801..=900).map(message).collect(), true);
+    assert_eq!((check(&timeline), timeline.older()), ((401, 600), Older::More));
+    timeline.open((801..=900).map(message).collect(), true);
+    assert_eq!((check(&timeline), timeline.newer()), ((801, 1_000), Newer::Nothing));
+    timeline.open((891..=990).map(message).collect(), true);
+    assert_eq!(check(&timeline), (801, 1_000), "the newest rows have it already");
+}
+
+#[test]
+fn the_rows_of_a_previous_log_stay_above_those_that_join_the_newest() {
+    let mut timeline = with(0, 2);
+    timeline.start_log(epoch(1), 50);
+    timeline.push_message(message(51), true);
+    timeline.open(vec![message(20)], true);
+    assert_eq!(timeline.previous().count(), 0);
+    timeline.open((31..=50).map(message).collect(), true);
+    assert_eq!(offsets(timeline.previous()), [1, 2]);
+    assert_eq!(offsets(timeline.current()), (31..=51).collect::<Vec<_>>());
+}
+
+#[test]
+fn older_messages_beyond_the_bound_of_bytes_take_the_place_of_newer_ones() {
+    let large = |offset| RoomMessage {
+        text: "x".repeat(MAX_BYTES / 300),
+        ..message(offset)
+    };
+    let mut timeline = timeline(900);
+    timeline.push_message(large(901), true);
+    while let Some(before) = timeline.request_older() {
+        let messages = (before - 100..before).map(large).collect();
+        timeline.insert_page(before, &epoch(1), messages, before > 101);
+        timeline.apply_bounds(false);
+        let shown = offsets(timeline.current());
+        assert_eq!(shown[0], before - 100, "the page is there");
+        assert!(timeline.shown().rows.bytes() <= MAX_BYTES);
+    }
+    assert_eq!((check(&timeline).0, timeline.older()), (1, Older::Beginning));
 }
