@@ -495,10 +495,12 @@ async fn crowd(stage: &Stage, figures: &mut Figures) -> Result<(), StepError> {
     let to_the_start = "
         const list = arguments[0].parentElement;
         list.scrollTop = 0;
-        return document.getElementById('older').dataset.state;";
-    wait_for("as many messages as the page keeps are loaded", LONG, async || {
-        Ok(page.script("chat_messages", to_the_start).await? == "full")
-    })
+        return document.getElementById('newer') !== null;";
+    wait_for(
+        "as many messages are loaded as the page shows at once",
+        LONG,
+        async || Ok(page.script("chat_messages", to_the_start).await? == true),
+    )
     .await?;
     let rows = "return arguments[0].querySelectorAll('.said').length;";
     let rows = number(&page.script("chat_messages", rows).await?);

@@ -296,6 +296,101 @@ async fn wait_offsets(page: &Page, first: u64, last: u64) -> Result<(), StepErro
 }
 
 #[test]
+fn each_message_of_a_room_is_reached_that_has_more_than_the_page_shows_at_once() {
+    const MESSAGES: u64 = 11_000;
+    in_every_browser(async |stage| {
+        let unlimited = ["--log-messages=20000", "--session-line-rate=0", "--session-byte-rate=0"];
+        let server = stage.server_at(([127, 0, 0, 1], 0).into(), &unlimited).await?;
+        let (ann, bob) = (stage.page.new_window(1100, 800).await?, stage.page.clone());
+        bob.open(&server.http("/"), "connect_websocket").await?;
+        let talk = "
+            window.bob = new WebSocket(`${arguments[0]}/chat/annals?name=Bob`);
+            window.bob.onopen = () => {
+                for (let number = 1; number <= arguments[1]; number++) window.bob.send(`number ${number}`);
+            };";
+        bob.execute(talk, vec![json!(server.ws("")), json!(MESSAGES)]).await?;
+        let head =
+            "return fetch('/rooms/annals/messages?limit=1').then(answer => answer.json()).then(page => page.head);";
+        wait_for("all messages are in the log", 4 * DEADLINE, async || {
+            Ok(bob.execute(head, vec![]).await? == MESSAGES)
+        })
+        .await?;
+
+        // A link to the first message, and from there down to the newest.
+        ann.join(&server, "annals", "Ann").await?;
+        ann.open(&server.http("/"), "connect_websocket").await?;
+        ann.open(&server.http("/chat/annals#1"), "chat_room").await?;
+        let found = "return document.querySelector('[data-found] .text')?.textContent ?? '';";
+        ann.wait_answer(found, "number 1").await?;
+        ann.wait_text("to_newest", "Older messages. Go to the newest").await?;
+        let read_on = "
+            const list = arguments[0].closest('.chat-viewport');
+            const frame = () => new Promise(resolve => requestAnimationFrame(() => setTimeout(resolve)));
+            window.read = null;
+            (async () => {
+                let [read, most] = [0, 0];
+                while (document.getElementById('newer')) {
+                    list.scrollTop = list.scrollHeight;
+                    await frame();
+                    const shown = [...document.querySelectorAll('li[data-offset]')].map(row => Number(row.dataset.offset));
+                    most = Math.max(most, shown.length);
+                    if (shown[0] > read + 1 || shown.some((offset, index) => offset !== shown[0] + index)) {
+                        window.read = `after ${read}: ${shown}`;
+                        return;
+                    }
+                    read = Math.max(read, shown.at(-1));
+                }
+                window.read = most > 10500 ? `${most} rows` : 'all';
+            })();";
+        ann.script("chat_messages", read_on).await?;
+        wait_for(
+            "the page has read on to the newest message",
+            8 * DEADLINE,
+            async || match ann.execute("return window.read;", vec![]).await? {
+                serde_json::Value::Null => Ok(false),
+                read if read == "all" => Ok(true),
+                fault => Err(StepError::Setup(fault.to_string())),
+            },
+        )
+        .await?;
+        let is_in_order = |offsets: &[u64], last| {
+            let first = offsets.first().copied().unwrap_or_default();
+            first > 0 && offsets.iter().copied().eq(first..=last)
+        };
+        ann.wait_value(
+            "the rows end with the newest message",
+            async || ann.offsets().await,
+            |offsets| is_in_order(offsets, MESSAGES),
+        )
+        .await?;
+
+        // What is older takes the place of the newest ones, which are there again at once.
+        wait_for("the newest messages made place", 2 * DEADLINE, async || {
+            scroll_to(&ann, "0").await?;
+            Ok(ann
+                .execute("return document.getElementById('newer') !== null;", vec![])
+                .await?
+                == true)
+        })
+        .await?;
+        bob.execute("window.bob.send('news');", vec![]).await?;
+        ann.wait_text("new_messages", "1 new message").await?;
+        assert!(ann.offsets().await?.last() < Some(&MESSAGES));
+        ann.click("new_messages").await?;
+        ann.wait_hidden("new_messages").await?;
+        ann.wait_value(
+            "the newest rows are shown",
+            async || ann.offsets().await,
+            |offsets| is_in_order(offsets, MESSAGES + 1) && offsets.len() <= 501,
+        )
+        .await?;
+        let below = "return arguments[0].nextElementSibling.querySelector('.text').textContent;";
+        ann.wait_script("unread", below, "news").await?;
+        Ok(())
+    });
+}
+
+#[test]
 fn nothing_moves_while_a_long_history_is_read_and_at_the_end_most_of_it_is_dropped() {
     in_every_browser(async |stage| {
         let page = stage.page.new_window(1100, 800).await?;

@@ -76,6 +76,17 @@ mod tests {
     }
 
     #[test]
+    fn newest_blocks_that_make_place_for_older_ones_leave_the_others_drawn() {
+        let mut drawn = DrawnBlocks::default();
+        drawn.advance(&[5, 6], false);
+        assert_eq!(drawn.advance(&[5, 6, 7, 8], false), 0..3);
+        assert_eq!(drawn.advance(&[10, 9, 5, 6], false), 1..4);
+        assert_eq!(drawn.advance(&[11, 10, 9, 5], false), 1..4);
+        // Another part of the log.
+        assert_eq!(drawn.advance(&[20, 21, 22], false), 1..3);
+    }
+
+    #[test]
     fn at_the_end_the_newest_blocks_are_drawn_first_however_many_came() {
         let mut drawn = DrawnBlocks::default();
         drawn.advance(&[1, 2], true);

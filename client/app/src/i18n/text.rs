@@ -212,7 +212,7 @@ texts! {
     LoadNewer: "Load newer messages", "加载更新的消息";
     LoadingNewer: "Loading newer messages…", "正在加载更新的消息…";
     NewerFailed: "Newer messages could not be loaded. Try again", "更新的消息加载失败，重试";
-    OlderShown: "Older messages are shown. Go to the newest", "正在显示较早的消息，前往最新消息";
+    OlderShown: "Older messages. Go to the newest", "较早的消息，前往最新消息";
     DeliveryQueued: "Waiting to be sent", "等待发送";
     DeliveryWritten: "Sending…", "发送中…";
     DeliveryAcked: "Delivered", "已送达";
