@@ -301,7 +301,7 @@ fn each_message_of_a_room_is_reached_that_has_more_than_the_page_shows_at_once()
     in_every_browser(async |stage| {
         let unlimited = ["--log-messages=20000", "--session-line-rate=0", "--session-byte-rate=0"];
         let server = stage.server_at(([127, 0, 0, 1], 0).into(), &unlimited).await?;
-        let (ann, bob) = (stage.page.new_window(1100, 800).await?, stage.page.clone());
+        let (ann, bob) = (stage.page.clone(), stage.page.new_window(900, 700).await?);
         bob.open(&server.http("/"), "connect_websocket").await?;
         let talk = "
             window.bob = new WebSocket(`${arguments[0]}/chat/annals?name=Bob`);

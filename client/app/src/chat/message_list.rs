@@ -68,6 +68,8 @@ pub(super) fn message_list(
         });
     }
     drawn.extend(older);
+    // All children have keys: without one, each would take the place of the one before it.
+    drawn.extend(newer(state.timeline.newer(), dispatch, language).filter(|_| !state.is_out()));
     let follows_own = rows.last().is_some_and(|row| row.content.is_own());
     let sent = outgoing.iter().enumerate().map(|(index, sent)| {
         let place = Place {
@@ -89,9 +91,6 @@ pub(super) fn message_list(
             // The rows of another room have the same numbers.
             <div key={format!("#{}", state.room.as_deref().unwrap_or_default())} id="chat_messages" role="list">
                 { for drawn }
-                if !state.is_out() {
-                    { newer(state.timeline.newer(), dispatch, language) }
-                }
                 <ol key="sent" class="rows" role="presentation">{ for sent }</ol>
             </div>
         </>
@@ -197,21 +196,19 @@ fn older(older: Older, has_previous: bool, dispatch: &Callback<Action>, language
 }
 
 /// What follows the newest of the rows, if they do not end with the log.
-fn newer(newer: Newer, dispatch: &Callback<Action>, language: Language) -> Html {
+fn newer(newer: Newer, dispatch: &Callback<Action>, language: Language) -> Option<Html> {
     let label = match newer {
-        Newer::Nothing => return Html::default(),
+        Newer::Nothing => return None,
         Newer::More => Text::LoadNewer,
         Newer::Loading { .. } => Text::LoadingNewer,
         Newer::Failed => Text::NewerFailed,
     };
     let label = label.in_language(language);
-    html! {
-        <div key="newer" id="newer" class="older" role="listitem">
-            if matches!(newer, Newer::Loading { .. }) {
-                <span class="quiet">{ label }</span>
-            } else {
-                <button id="load_newer" type="button" onclick={dispatch.reform(|_| Action::LoadNewer)}>{ label }</button>
-            }
-        </div>
-    }
+    let content = if matches!(newer, Newer::Loading { .. }) {
+        html! { <span class="quiet">{ label }</span> }
+    } else {
+        let onclick = dispatch.reform(|_| Action::LoadNewer);
+        html! { <button id="load_newer" type="button" {onclick}>{ label }</button> }
+    };
+    Some(html! { <div key="newer" id="newer" class="older" role="listitem">{ content }</div> })
 }

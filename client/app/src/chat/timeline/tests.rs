@@ -436,6 +436,20 @@ fn far_from_the_end_what_arrives_is_kept_beside_the_rows_and_shown_with_the_newe
 }
 
 #[test]
+fn rows_that_just_left_the_end_join_it_again_without_a_message_twice_and_with_each_block_in_one_piece() {
+    let head = MAX_ROWS as u64 + 1_000;
+    let mut timeline = with(head - 60, head);
+    while let (false, Some(before)) = (timeline.is_away(), timeline.request_older()) {
+        answer(&mut timeline, before, 0, u64::from(PAGE));
+    }
+    let before = timeline.request_newer().unwrap();
+    answer(&mut timeline, before, 0, u64::from(PAGE));
+    assert!(!timeline.is_away());
+    let (first, last) = (check(&timeline).0, head);
+    assert_eq!(offsets(timeline.current()), (first..=last).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_log_that_begins_anew_is_shown_at_its_end() {
     let mut timeline = far_from_the_end();
     timeline.start_log(epoch(2), 0);
