@@ -32,8 +32,16 @@ const tell = () => {
 
 // Registers the worker. `first` is the one that this page was loaded by, if any.
 export const start = async (first) => {
-  // The worker asks of which build this page is, see sw.js.
-  workers.addEventListener("message", ({ ports }) => ports[0]?.postMessage(page.dataset.build));
+  // The worker tells the room of a notification that was pressed, or asks of which build this page is, see sw.js.
+  workers.addEventListener("message", ({ data, ports }) => {
+    const { path } = data;
+    if (!path) {
+      ports[0]?.postMessage(page.dataset.build);
+    } else if (path !== location.pathname) {
+      history.pushState(null, "", path + location.search);
+      dispatchEvent(new Event("talkback:path"));
+    }
+  });
   const compare = () => {
     const { port1, port2 } = new MessageChannel();
     port1.onmessage = ({ data }) => {

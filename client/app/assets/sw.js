@@ -106,6 +106,22 @@ addEventListener("fetch", (event) => {
   }
 });
 
+// A press on a notification of a page, see `notify` of src/browser.rs, shows the room that it is about: in the page of the chat that was
+// used last, or in a new one.
+const showRoom = async (path) => {
+  const windows = await clients.matchAll({ type: "window", includeUncontrolled: true });
+  const chat = windows.find(({ url }) => /^\/chat(\/|$)/.test(new URL(url).pathname));
+  if (!chat) return clients.openWindow(path);
+  chat.postMessage({ path });
+  return chat.focus();
+};
+
+addEventListener("notificationclick", (event) => {
+  const { notification } = event;
+  notification.close();
+  event.waitUntil(showRoom(notification.data));
+});
+
 // A page asks for the build of this worker when it has started, or, while it is installed, that it is not, see offline.js.
 addEventListener("message", (event) => {
   if (event.data === "forget") {

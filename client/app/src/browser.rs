@@ -16,9 +16,10 @@ pub(crate) use storage::{
 };
 
 use wasm_bindgen::{JsCast, JsValue, prelude::Closure};
+use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{
     AudioContext, Document, Element, HtmlDocument, HtmlElement, HtmlInputElement, HtmlTextAreaElement, MouseEvent,
-    Notification, NotificationOptions, Window,
+    Notification, NotificationOptions, ServiceWorkerContainer, ServiceWorkerRegistration, Window,
 };
 
 use crate::{i18n::Language, route::with_trace_of, theme::Theme};
@@ -233,9 +234,7 @@ pub(crate) async fn copy(text: &str) -> bool {
     // `navigator.clipboard` is undefined outside secure contexts, which web-sys does not show in its type.
     let clipboard: JsValue = window().navigator().clipboard().into();
     match clipboard.dyn_into::<web_sys::Clipboard>() {
-        Ok(clipboard) => wasm_bindgen_futures::JsFuture::from(clipboard.write_text(text))
-            .await
-            .is_ok(),
+        Ok(clipboard) => JsFuture::from(clipboard.write_text(text)).await.is_ok(),
         Err(_) => copy_by_command(text).unwrap_or_default(),
     }
 }
@@ -352,7 +351,7 @@ pub(crate) async fn ask_for_notifications() -> bool {
         return false;
     }
     match Notification::request_permission() {
-        Ok(answer) => wasm_bindgen_futures::JsFuture::from(answer)
+        Ok(answer) => JsFuture::from(answer)
             .await
             .is_ok_and(|answer| answer.as_string().as_deref() == Some("granted")),
         Err(_) => false,
@@ -364,7 +363,6 @@ pub(crate) fn notify(title: &str, text: &str, tag: &str, target: String) {
     let options = NotificationOptions::new();
     options.set_body(text);
     options.set_tag(tag);
-    // Without permission, and in browsers that know them from service workers alone, there is none.
     if let Ok(notification) = Notification::new_with_options(title, &options) {
         // It may be pressed again.
         let onclick = Closure::<dyn Fn()>::new(move || {
@@ -375,7 +373,26 @@ pub(crate) fn notify(title: &str, text: &str, tag: &str, target: String) {
             }
         });
         notification.set_onclick(onclick.into_js_value().dyn_ref());
+    } else {
+        options.set_data(&target.into());
+        let title = title.to_owned();
+        spawn_local(async move {
+            notify_by_worker(&title, &options).await;
+        });
     }
+}
+
+/// Shows a notification by the service worker, which answers a press on it, see `assets/sw.js`: in Chrome for Android there is no other
+/// way. Without permission there is none.
+async fn notify_by_worker(title: &str, options: &NotificationOptions) -> Option<()> {
+    // As the clipboard, it is undefined outside secure contexts.
+    let workers: JsValue = window().navigator().service_worker().into();
+    let workers: ServiceWorkerContainer = workers.dyn_into().ok()?;
+    let registration = JsFuture::from(workers.get_registration()).await.ok()?;
+    // Undefined where no worker is registered.
+    let registration: ServiceWorkerRegistration = registration.dyn_into().ok()?;
+    let shown = registration.show_notification_with_options(title, options).ok()?;
+    JsFuture::from(shown).await.ok().map(drop)
 }
 
 /// Plays a short, soft tone. Browsers play nothing before the user has done something in the page.

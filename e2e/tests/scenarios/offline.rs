@@ -46,7 +46,7 @@ async fn build(page: &Page) -> Result<String, StepError> {
 
 /// Opens a copy of the page, which its server has from this folder, in the stage's tab, with the worker in use; none where the browser has
 /// no workers.
-async fn open_copy(stage: &Stage) -> Result<Option<(TempDir, Server)>, StepError> {
+pub(crate) async fn open_copy(stage: &Stage) -> Result<Option<(TempDir, Server)>, StepError> {
     let folder = copy_of_page()?;
     let server = stage.server_of(folder.path()).await?;
     stage.page.open(&server.http("/"), "connect_websocket").await?;
@@ -55,7 +55,7 @@ async fn open_copy(stage: &Stage) -> Result<Option<(TempDir, Server)>, StepError
 
 /// Makes another build of the page in this folder: the hash in each name, and the build's, are written backwards, in the names and in all
 /// texts. The files of the build before are gone.
-fn make_another_build(folder: &Path) -> Result<(), StepError> {
+pub(crate) fn make_another_build(folder: &Path) -> Result<(), StepError> {
     let broken = |error: std::io::Error| StepError::Setup(format!("the page cannot be changed: {error}"));
     let index = fs::read_to_string(folder.join("index.html")).map_err(broken)?;
     let mut hashes: Vec<String> = index
@@ -459,6 +459,57 @@ fn a_file_that_is_dropped_beside_its_place_does_not_replace_the_page() {
                 "a file, and not text, at #{id}"
             );
         }
+        Ok(())
+    });
+}
+
+#[test]
+fn where_only_the_service_worker_may_notify_a_press_shows_the_room_of_the_mention() {
+    in_every_browser(async |stage| {
+        let folder = copy_of_page()?;
+        let worker = folder.path().join("sw.js");
+        // No driver can press a notification: the worker is told to do as if.
+        let press = "
+            addEventListener('message', ({ data: { press } }) => {
+                if (!press) return;
+                const event = new ExtendableEvent('notificationclick');
+                const notification = { data: press, close() {} };
+                dispatchEvent(Object.assign(event, { notification, waitUntil: done => done.catch(() => {}) }));
+            });";
+        fs::write(&worker, fs::read_to_string(&worker)? + press)?;
+        let server = stage.server_of(folder.path()).await?;
+        let (ann, bob) = (stage.page.clone(), stage.page.new_tab().await?);
+        ann.join(&server, "den", "Ann").await?;
+        if !has_worker(stage, &ann).await? {
+            return Ok(());
+        }
+        bob.join(&server, "den", "Bob").await?;
+        bob.wait_roster(&["Bob", "Ann"]).await?;
+        // As in Chrome for Android.
+        let stand_in = "
+            window.Notification = class {
+                static requestPermission() { return Promise.resolve('granted'); }
+                constructor() { throw new TypeError('Illegal constructor'); }
+            };
+            window.shown = [];
+            ServiceWorkerRegistration.prototype.showNotification = async (title, { body, tag, data }) => {
+                window.shown.push([title, body, tag, data]);
+            };";
+        ann.execute(stand_in, vec![]).await?;
+        ann.click("chat_alerts").await?;
+        ann.wait_answer("return localStorage.getItem('talkback.alerts');", "")
+            .await?;
+        ann.go_to_room("lobby").await?;
+        ann.wait_state("chat_state", "OPEN").await?;
+        bob.send("hello @Ann").await?;
+        let expected = serde_json::json!([["Bob · #den", "hello @Ann", "den", "/chat/den"]]);
+        ann.wait_answer("return window.shown;", expected).await?;
+        // Otherwise it is the page of the chat that was used last.
+        bob.open(&server.http("/"), "connect_websocket").await?;
+        let press = "navigator.serviceWorker.controller.postMessage({ press: window.shown[0][3] }, [new MessageChannel().port2]);";
+        ann.execute(press, vec![]).await?;
+        ann.wait_path("/chat/den").await?;
+        ann.wait_text("chat_room", "den").await?;
         Ok(())
     });
 }
