@@ -1,5 +1,6 @@
 //! What the page copies: also where the browser has no clipboard for it, and what it says when it may not copy.
 
+use serde_json::{Value, json};
 use talkback_e2e::{Page, StepError, in_every_browser};
 use thirtyfour::Key;
 
@@ -79,6 +80,69 @@ fn a_browser_that_refuses_to_copy_is_told() {
         page.execute(refuse, vec![]).await?;
         page.click("copy_room_link").await?;
         page.wait_text("chat_flash", "Select and press Ctrl+C").await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn the_rows_that_are_shown_are_copied_as_lines_of_json() {
+    in_every_browser(async |stage| {
+        let page = stage.connected_workbench().await?;
+        // The clipboard is the browser's; what the page puts on it is looked at.
+        let watch = "navigator.clipboard.writeText = async text => void (window.copied = text);";
+        page.execute(watch, vec![]).await?;
+        for text in ["apple", "plum"] {
+            page.paste("message", text).await?;
+            page.click("send_message").await?;
+            page.wait_row("messagecontainer", "the echo", |row| {
+                row.direction == "in" && row.text == text
+            })
+            .await?;
+        }
+        let data = "return (window.copied ?? '').split('\\n').slice(0, -1).map(line => JSON.parse(line).data)";
+        page.click("export_log").await?;
+        page.wait_text("copy_shown", "All rows").await?;
+        page.click("copy_shown").await?;
+        page.wait_text("copy_shown", "Copied").await?;
+        page.wait_answer(&format!("{data}.slice(-4)"), json!(["apple", "apple", "plum", "plum"]))
+            .await?;
+        page.press(Key::Escape).await?;
+        page.wait_hidden("copy_shown").await?;
+
+        page.paste("log_filter", "plum").await?;
+        page.wait_text("log_count", "2 of 4").await?;
+        page.click("export_log").await?;
+        page.wait_text("copy_shown", "Filtered messages").await?;
+        page.wait_text("copy_shown", "Copy").await?;
+        page.click("copy_shown").await?;
+        page.wait_text("copy_shown", "Copied").await?;
+        page.wait_answer(data, json!(["plum", "plum"])).await?;
+
+        let refuse = "navigator.clipboard.writeText = () => Promise.reject(new DOMException('no', 'NotAllowedError'));";
+        page.execute(refuse, vec![]).await?;
+        page.click("copy_shown").await?;
+        page.wait_text("copy_shown", "The browser does not allow copying")
+            .await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn more_rows_than_a_clipboard_is_for_are_not_copied_and_that_is_told() {
+    in_every_browser(async |stage| {
+        let page = stage.workbench().await?;
+        page.execute(
+            "navigator.clipboard.writeText = () => void (window.copied = true);",
+            vec![],
+        )
+        .await?;
+        page.paste("url", &stage.server.ws("/flood?n=80&size=60000")).await?;
+        page.click("connect_websocket").await?;
+        page.wait_text("log_count", "80 messages").await?;
+        page.click("export_log").await?;
+        page.click("copy_shown").await?;
+        page.wait_text("copy_shown", "Too long: export a file").await?;
+        page.wait_answer("return window.copied ?? null;", Value::Null).await?;
         Ok(())
     });
 }

@@ -158,6 +158,7 @@ texts! {
     ExportAll: "All rows", "全部记录";
     ExportMessages: "All messages", "全部消息";
     ExportFiltered: "Filtered messages", "筛选出的消息";
+    TooLongToCopy: "Too long: export a file", "太长，请导出为文件";
     CancelExport: "Cancel export", "取消导出";
     NothingMatches: "No message matches the filter.", "没有符合筛选条件的消息。";
     ClearFilter: "Clear filter", "清除筛选";

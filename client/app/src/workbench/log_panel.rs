@@ -40,6 +40,9 @@ pub(super) const TURN_MS: f64 = 20.0;
 /// The bytes of rows that the filter looks at between two looks at the clock.
 const SCAN_BYTES: usize = 256 << 10;
 
+/// The shown rows are copied as a text up to about so many bytes; more are a file.
+const COPY_BYTES: usize = 4 << 20;
+
 /// The width of the details, in CSS pixels: at first, at least, at most, and the step of a key.
 const DETAIL_WIDTH: i32 = 460;
 const MIN_DETAIL_WIDTH: i32 = 320;
@@ -77,6 +80,8 @@ pub(crate) struct LogPanel {
     problem: Option<Sentence>,
     worker: Option<Worker>,
     is_menu_open: bool,
+    /// What became of copying the shown rows, while the menu is open.
+    shown_copied: Option<Text>,
     detail_width: i32,
     /// Goes on with the filter.
     scan_frame: FrameRequest,
@@ -156,6 +161,9 @@ pub(crate) enum Msg {
         only_shown: bool,
     },
     CancelExport,
+    /// Copies the rows that the filter admits.
+    CopyShown,
+    ShownCopied(Text),
     /// The user has read why rows were dropped.
     DismissNotice,
 }
@@ -179,6 +187,7 @@ impl Component for LogPanel {
             problem: None,
             worker: None,
             is_menu_open: false,
+            shown_copied: None,
             detail_width: detail_width
                 .unwrap_or(DETAIL_WIDTH)
                 .clamp(MIN_DETAIL_WIDTH, MAX_DETAIL_WIDTH),
@@ -339,7 +348,10 @@ impl Component for LogPanel {
                 self.scan(ctx, &log.read());
             }
             Msg::Pattern(answer) => self.pattern_answered(ctx, answer),
-            Msg::Menu(is_open) => self.is_menu_open = is_open,
+            Msg::Menu(is_open) => {
+                self.is_menu_open = is_open;
+                self.shown_copied = None;
+            }
             Msg::Export { format, only_shown } => {
                 self.is_menu_open = false;
                 let only = only_shown.then(|| self.view.numbers());
@@ -347,6 +359,21 @@ impl Component for LogPanel {
                 log.export(export);
             }
             Msg::CancelExport => log.cancel_export(),
+            Msg::CopyShown => {
+                let only = self.view.filter().is_active().then(|| self.view.numbers());
+                let log = log.read();
+                let (rows, is_whole) =
+                    Export::new(ExportFormat::JsonLines, &log, only, *language).step(&log, COPY_BYTES);
+                ctx.link().send_future(async move {
+                    Msg::ShownCopied(match is_whole {
+                        false => Text::TooLongToCopy,
+                        true if browser::copy(&rows).await => Text::Copied,
+                        true => Text::LinkNotCopied,
+                    })
+                });
+                return false;
+            }
+            Msg::ShownCopied(outcome) => self.shown_copied = Some(outcome),
             Msg::DismissNotice => {
                 log.change(Log::dismiss_notice);
                 // The pressed button goes away.
@@ -373,6 +400,7 @@ impl Component for LogPanel {
             problem: self.problem.as_ref(),
             exporting: ctx.props().log.exporting(),
             is_menu_open: self.is_menu_open,
+            shown_copied: self.shown_copied,
             filter: self.filter.clone(),
             send: ctx.link().callback(|msg| msg),
             language,

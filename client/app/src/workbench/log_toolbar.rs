@@ -29,6 +29,8 @@ pub(super) struct LogToolbar<'a> {
     pub(super) exporting: Option<u64>,
     /// The choices of the export are shown.
     pub(super) is_menu_open: bool,
+    /// What became of copying the shown rows.
+    pub(super) shown_copied: Option<Text>,
     pub(super) filter: NodeRef,
     pub(super) send: Callback<Msg>,
     pub(super) language: Language,
@@ -293,7 +295,13 @@ impl LogToolbar<'_> {
                 </button>
             }
         };
-        let filtered = self.view.filter().is_active().then(|| {
+        let is_filtered = self.view.filter().is_active();
+        let shown = if is_filtered {
+            Text::ExportFiltered
+        } else {
+            Text::ExportAll
+        };
+        let filtered = is_filtered.then(|| {
             [
                 item(
                     "export_filtered_jsonl",
@@ -309,6 +317,9 @@ impl LogToolbar<'_> {
                 { item("export_jsonl", Text::ExportAll, ExportFormat::JsonLines, false) }
                 { item("export_har", Text::ExportMessages, ExportFormat::Har, false) }
                 { for filtered.into_iter().flatten() }
+                <button key="copy" id="copy_shown" type="button" onclick={self.on(|| Msg::CopyShown)}>
+                    { self.text(shown) }<span class="quiet" role="status">{ self.text(self.shown_copied.unwrap_or(Text::Copy)) }</span>
+                </button>
             </div>
         }
     }
