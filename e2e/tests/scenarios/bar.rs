@@ -430,3 +430,75 @@ async fn pressed(page: &Page, is: &str) -> Result<(), StepError> {
     )
     .await
 }
+
+#[test]
+fn the_next_attempt_is_made_at_once_when_its_button_is_pressed() {
+    in_every_browser(async |stage| {
+        stage.connected_workbench().await?;
+        let page = stage.page.clone();
+        page.click("close_with").await?;
+        page.click("reconnect").await?;
+        page.press(Key::Escape).await?;
+        stage.server.kill().await?;
+        // Without timers the page never ends the pause by itself.
+        let hold = "
+            const is_waiting = document.getElementById('connect_now') !== null;
+            for (let timer = is_waiting ? setTimeout(() => {}) : 0; timer > 0; timer--) clearTimeout(timer);
+            return is_waiting;";
+        page.wait_answer(hold, true).await?;
+        stage.server.start_again().await?;
+        page.click("connect_now").await?;
+        page.wait_state("ready_state", "OPEN").await?;
+        page.wait_hidden("reconnect_notice").await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn the_button_of_the_closing_options_tells_that_they_have_the_switch_for_connecting_again() {
+    in_every_browser(async |stage| {
+        let page = stage.workbench().await?;
+        let sign = "
+            const sign = arguments[0].querySelector('.reconnects');
+            return [arguments[0].title, sign?.textContent, getComputedStyle(sign).textDecorationLine];";
+        let title = "Close code, reason, and whether to connect again";
+        page.wait_script("close_with", sign, json!([title, "↻", "line-through"]))
+            .await?;
+        page.click("close_with").await?;
+        page.click("reconnect").await?;
+        page.wait_script("close_with", sign, json!([title, "↻", "none"]))
+            .await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_page_that_is_left_closes_its_connection_and_has_it_again_when_its_user_comes_back() {
+    in_every_browser(async |stage| {
+        let page = stage.connected_workbench().await?;
+        page.click("send_message").await?;
+        page.wait_texts(LOG, "in", &["Hello, World!"]).await?;
+        page.execute("window.wasKept = true; location.href = '/healthz';", vec![])
+            .await?;
+        page.wait_path("/healthz").await?;
+        page.back().await?;
+        page.wait_path("/").await?;
+        if page.execute("return window.wasKept ?? null;", vec![]).await? != true {
+            eprintln!(
+                "{} keeps no page that was left: not tested",
+                stage.browser.engine().name()
+            );
+            return Ok(());
+        }
+        page.wait_state("ready_state", "OPEN").await?;
+        page.wait_rows(LOG, "it was closed and connected again", |rows| {
+            let notices: Vec<_> = rows.iter().filter(|row| row.direction == "info").collect();
+            notices.iter().filter(|row| row.text == "Connected.").count() == 2
+                && notices.iter().any(|row| row.text.contains("by this page"))
+        })
+        .await?;
+        page.click("send_message").await?;
+        page.wait_texts(LOG, "in", &["Hello, World!", "Hello, World!"]).await?;
+        Ok(())
+    });
+}

@@ -18,7 +18,7 @@ use super::{
     traffic::Traffic,
 };
 use crate::{
-    connection::{self, ConnectionEvent, End, Phase},
+    connection::{self, CloseInfo, ConnectionEvent, End, Phase},
     form::FormError,
     format,
     i18n::{Sentence, Text},
@@ -332,9 +332,11 @@ impl WorkbenchState {
             Action::PageLeft => return self.page_left(now),
             Action::PageBack => {
                 if std::mem::take(&mut self.reconnect_on_return) {
+                    let mut effects = self.unanswered(now);
                     self.attempts = 0;
                     self.error = None;
-                    return self.open(now);
+                    effects.extend(self.open(now));
+                    return effects;
                 }
             }
             Action::Tick => {
@@ -862,6 +864,21 @@ impl WorkbenchState {
         } else {
             Vec::new()
         }
+    }
+
+    /// Ends a connection whose page was away before the answer to its close came.
+    fn unanswered(&mut self, now: f64) -> Vec<Effect> {
+        if !matches!(self.phase, Phase::Closing { .. }) {
+            return Vec::new();
+        }
+        let closed = CloseInfo {
+            code: close::NORMAL,
+            reason: String::new(),
+            clean: false,
+        };
+        let mut effects = vec![Effect::Terminate];
+        effects.extend(self.connection(ConnectionEvent::Closed(closed), now));
+        effects
     }
 
     /// Removes the error that a message was not sent in the state before.

@@ -476,6 +476,25 @@ fn leaving_the_page_closes_normally_and_its_return_connects_again() {
 }
 
 #[test]
+fn a_page_that_returns_before_the_answer_to_its_close_came_logs_the_end_and_connects_again() {
+    let mut state = open();
+    state.update(Action::PageLeft, 10.0);
+    let effects = state.update(Action::PageBack, 20.0);
+    assert!(
+        matches!(
+            effects[..],
+            [
+                Effect::Terminate,
+                Effect::Record(LogEntry::Notice(_)),
+                Effect::Record(LogEntry::Opening(_)),
+                Effect::Open { .. }
+            ]
+        ),
+        "{effects:?}"
+    );
+}
+
+#[test]
 fn the_return_of_a_page_without_a_connection_does_not_connect() {
     let mut state = state();
     assert_eq!(state.update(Action::PageLeft, 0.0), []);
