@@ -7,6 +7,8 @@ use serde_json::Value;
 use talkback_e2e::{DEADLINE, Engine, Outcome, Page, Stage, StepError, in_every_browser, is_full, target, wait_for};
 use thirtyfour::Key;
 
+use crate::offline::{make_another_build, open_copy};
+
 /// Where `cargo xtask` installs axe-core.
 const AXE: &str = "npm/node_modules/axe-core/axe.min.js";
 
@@ -24,20 +26,8 @@ fn axe_finds_nothing_in_any_view_and_theme() {
         if !is_full && stage.browser.engine() != Engine::Chromium {
             return Ok(());
         }
-        let path = target().join(AXE);
-        let axe = match fs::read_to_string(&path) {
-            Ok(axe) => axe,
-            Err(error) if is_full => {
-                return Err(StepError::Setup(format!(
-                    "axe-core cannot be read from {}: {error}. Install npm, with which `cargo xtask` installs it.",
-                    path.display()
-                ))
-                .into());
-            }
-            Err(_) => {
-                eprintln!("axe-core was not run: there is no npm to install it with");
-                return Ok(());
-            }
+        let Some(axe) = axe()? else {
+            return Ok(());
         };
         let mut findings = Vec::new();
         for language in languages {
@@ -55,6 +45,56 @@ fn axe_finds_nothing_in_any_view_and_theme() {
         assert!(findings.is_empty(), "{}", findings.join("\n"));
         Ok(())
     });
+}
+
+#[test]
+fn axe_finds_nothing_in_the_notices_of_a_full_log_and_of_a_newer_build() {
+    in_every_browser(async |stage| {
+        if !is_full() && stage.browser.engine() != Engine::Chromium {
+            return Ok(());
+        }
+        let (Some(axe), Some((folder, server))) = (axe()?, open_copy(stage).await?) else {
+            return Ok(());
+        };
+        let page = &stage.page;
+        page.paste("url", &server.ws("/flood?n=100000&size=20")).await?;
+        page.click("connect_websocket").await?;
+        make_another_build(folder.path())?;
+        let update = "return navigator.serviceWorker.ready.then(worker => worker.update()).then(() => true);";
+        page.execute(update, vec![]).await?;
+        wait_for("both notices are shown", DEADLINE * 3, async || {
+            Ok(page.is_shown("log_notice").await? && page.is_shown("update_now").await?)
+        })
+        .await?;
+        let mut findings = Vec::new();
+        for theme in ["light", "dark"] {
+            page.choose("theme", theme).await?;
+            let look = Look {
+                axe: &axe,
+                language: "en",
+                theme,
+            };
+            look.examine(page, "the workbench with notices", &mut findings).await?;
+        }
+        assert!(findings.is_empty(), "{}", findings.join("\n"));
+        Ok(())
+    });
+}
+
+/// axe-core; none where it is not installed, if not all is to be tested.
+fn axe() -> Result<Option<String>, StepError> {
+    let path = target().join(AXE);
+    match fs::read_to_string(&path) {
+        Ok(axe) => Ok(Some(axe)),
+        Err(error) if is_full() => Err(StepError::Setup(format!(
+            "axe-core cannot be read from {}: {error}. Install npm, with which `cargo xtask` installs it.",
+            path.display()
+        ))),
+        Err(_) => {
+            eprintln!("axe-core was not run: there is no npm to install it with");
+            Ok(None)
+        }
+    }
 }
 
 struct Look<'a> {

@@ -115,6 +115,26 @@ fn a_file_is_sent_as_its_bytes() {
 }
 
 #[test]
+fn a_file_that_is_dropped_on_its_place_is_the_one_to_send() {
+    in_every_browser(async |stage| {
+        let page = stage.connected_workbench().await?;
+        page.click("mode_file").await?;
+        page.wait_text("file_name", "drop").await?;
+        let drop = "
+            const dataTransfer = new DataTransfer();
+            dataTransfer.items.add(new File([new Uint8Array([7, 8])], 'two.bin'));
+            return ['dragover', 'drop'].map(type => !arguments[0].dispatchEvent(
+                new DragEvent(type, { dataTransfer, bubbles: true, cancelable: true })));";
+        let is_taken = page.script("file_name", drop).await?;
+        assert_eq!(is_taken, json!([true, true]), "the browser does not open it");
+        page.wait_text("file_name", "two.bin · 2 B").await?;
+        page.click("send_message").await?;
+        page.wait_texts(LOG, "in", &["07 08"]).await?;
+        Ok(())
+    });
+}
+
+#[test]
 fn the_arrow_keys_take_back_what_was_sent() {
     in_every_browser(async |stage| {
         let page = stage.connected_workbench().await?;

@@ -178,8 +178,10 @@ fn thirty_thousand_rows_are_filtered_with_few_elements_and_their_export_can_be_c
         page.execute(hold, vec![]).await?;
         page.click("export_log").await?;
         page.click("export_jsonl").await?;
+        page.wait_text("export_progress", "%").await?;
         page.click("cancel_export").await?;
         page.wait_shown("export_log").await?;
+        page.wait_hidden("export_progress").await?;
         page.wait_answer("return window.caughtName;", Value::Null).await?;
         Ok(())
     });
@@ -649,6 +651,68 @@ fn the_details_have_the_time_and_say_why_json_is_not_laid_out() {
         page.wait_text("detail", "is shown as it came").await?;
         let head = "return arguments[0].querySelector('.detail-foot time') !== null;";
         page.wait_script("detail", head, true).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_log_of_a_hundred_thousand_rows_says_that_the_oldest_are_dropped() {
+    in_every_browser(async |stage| {
+        let page = stage.workbench().await?;
+        page.paste("url", &stage.server.ws("/flood?n=100000&size=20")).await?;
+        page.click("connect_websocket").await?;
+        page.wait_state("ready_state", "OPEN").await?;
+        wait_for("all rows came", DEADLINE * 3, async || {
+            Ok(page.state("ready_state").await? == "CLOSED")
+        })
+        .await?;
+        page.wait_text("log_notice", "The log has 100,000 rows, which is all that it keeps")
+            .await?;
+        // Three notices came with the messages: two of them first.
+        page.wait_text("rows_dropped", "3 older rows dropped").await?;
+        page.wait_text("log_count", "99,999 messages").await?;
+        page.click("dismiss_notice").await?;
+        page.wait_hidden("log_notice").await?;
+        page.wait_answer("return document.activeElement.className;", "log-viewport")
+            .await?;
+        page.wait_shown("rows_dropped").await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn screen_readers_announce_what_is_received_at_most_once_a_second() {
+    in_every_browser(async |stage| {
+        let page = stage.connected_workbench().await?;
+        let watch = "
+            const region = document.querySelector('.log [role=log]');
+            window.read = [];
+            new MutationObserver(() => window.read.push([performance.now(), region.textContent]))
+                .observe(region, { childList: true, characterData: true, subtree: true });";
+        page.execute(watch, vec![]).await?;
+        let last = "return window.read.at(-1)?.[1] ?? '';";
+        echo(page, &["hello"]).await?;
+        page.wait_value(
+            "the echo is read",
+            async || page.execute(last, vec![]).await,
+            |read| read.as_str().is_some_and(|read| read.ends_with("hello")),
+        )
+        .await?;
+        // Of these, one is sent and one is received.
+        echo(page, &["again"]).await?;
+        page.wait_answer(last, "again").await?;
+        page.paste("message", "many").await?;
+        let send = "for (let count = 0; count < 30; count++) document.getElementById('send_message').click();";
+        page.execute(send, vec![]).await?;
+        wait_for("all are read", DEADLINE, async || {
+            let count = "
+                return window.read.slice(2).map(([, words]) => words.endsWith('many') ? parseInt(words) || 1 : 0)
+                    .reduce((sum, count) => sum + count, 0);";
+            Ok(page.execute(count, vec![]).await? == 30)
+        })
+        .await?;
+        let read: Vec<(f64, String)> = serde_json::from_value(page.execute("return window.read;", vec![]).await?)?;
+        assert!(read.windows(2).all(|pair| pair[1].0 - pair[0].0 > 900.0), "{read:?}");
         Ok(())
     });
 }

@@ -368,6 +368,7 @@ fn on_a_phone_the_options_tell_the_state_and_the_time_in_words() {
         let page = stage.page.new_window(320, 640).await?;
         page.open(&stage.server.http("/"), "connect_websocket").await?;
         page.click("more_options").await?;
+        page.wait_shown("state_in_words").await?;
         page.wait_text("state_in_words", "Not connected").await?;
         page.press(Key::Escape).await?;
         page.click("connect_websocket").await?;

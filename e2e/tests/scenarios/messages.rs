@@ -454,6 +454,8 @@ fn the_text_of_a_message_and_a_link_to_it_are_copied() {
         page.press(Key::Up).await?;
         page.press("l").await?;
         copied(json!(["first `code`", link, link])).await?;
+        page.press("c").await?;
+        copied(json!(["first `code`", link, link, "first `code`"])).await?;
         Ok(())
     });
 }
@@ -678,6 +680,34 @@ fn a_user_who_has_read_nothing_of_a_room_finds_no_divider_though_the_user_before
         bob.wait_text("nav_chat", "1").await?;
         bob.click("nav_chat").await?;
         bob.wait_script("unread", below, "three").await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn the_days_of_messages_are_told_in_words() {
+    in_every_browser(async |stage| {
+        let (ann, bob) = (stage.page.clone(), stage.page.new_tab().await?);
+        ann.join(&stage.server, "den", "Ann").await?;
+        bob.join(&stage.server, "den", "Bob").await?;
+        bob.send("one").await?;
+        let days = "return [...arguments[0].querySelectorAll('.line.day')].map(day => day.textContent);";
+        ann.wait_messages(&[("Bob", "one")]).await?;
+        ann.wait_script(LOG, days, json!(["Today"])).await?;
+        let date = "
+            const words = { weekday: 'long', year: 'numeric', month: 'long', day: 'numeric' };
+            return new Date().toLocaleDateString('en', words);";
+        let date = ann.execute(date, vec![]).await?;
+        // Each message has the time of the server.
+        let a_day_later = "
+            const now = Date.now;
+            Date.now = () => now() + 86_400_000;";
+        for (text, expected) in [("two", json!("Yesterday")), ("three", date)] {
+            ann.execute(a_day_later, vec![]).await?;
+            bob.send(text).await?;
+            ann.wait_row(LOG, text, |row| row.text == text).await?;
+            ann.wait_script(LOG, days, json!([expected])).await?;
+        }
         Ok(())
     });
 }
