@@ -1,24 +1,28 @@
-//! Shortens the names by which a binary imports functions of its glue.
+//! Shortens the names by which a binary imports functions of its glue, and exports functions to it.
 //!
-//! wasm-bindgen ends each with 16 hexadecimal digits, in the binary and in the glue, so that bindings of several versions of a crate are
-//! different functions. After linking the names only have to be equal in both files, and random digits do not compress: 5 KB of the
-//! chat's first visit.
+//! wasm-bindgen ends each import with 16 hexadecimal digits, in the binary and in the glue, so that bindings of several versions of a crate are
+//! different functions, and names each export that calls closures by their types. After linking the names only have to be equal in both files,
+//! and random digits do not compress: 5 KB of the chat's first visit.
 
-use std::{fs, path::Path};
+use std::{cmp::Reverse, fs, path::Path};
 
 use anyhow::{Context, ensure};
 
 use crate::files;
 
-/// The number of the section of imports, and of a function among the kinds of imports:
+/// The numbers of the sections of imports and of exports, and of a function among the kinds of both:
 /// <https://webassembly.github.io/spec/core/binary/modules.html#import-section>.
 const IMPORTS: u8 = 2;
+const EXPORTS: u8 = 7;
 const FUNCTION: u8 = 0;
+
+/// The beginning of the names of exports that call closures. No other name of the glue has it behind a dot.
+const CLOSURES: &str = "wasm_bindgen_";
 
 /// The header of a binary: its mark and its version.
 const HEADER: usize = 8;
 
-/// Shortens the imports of each binary that has glue beside it.
+/// Shortens the imports and exports of each binary that has glue beside it.
 pub(crate) fn shorten(directory: &Path) -> anyhow::Result<()> {
     for path in files(directory)? {
         let glue = path
@@ -30,7 +34,7 @@ pub(crate) fn shorten(directory: &Path) -> anyhow::Result<()> {
         };
         let (binary, script) = (fs::read(&path)?, fs::read_to_string(&glue)?);
         let (binary, script) =
-            shortened(&binary, &script).with_context(|| format!("cannot shorten the imports of {}", path.display()))?;
+            shortened(&binary, &script).with_context(|| format!("cannot shorten the names of {}", path.display()))?;
         fs::write(path, binary)?;
         fs::write(glue, script)?;
     }
@@ -44,11 +48,10 @@ fn shortened(binary: &[u8], script: &str) -> anyhow::Result<(Vec<u8>, String)> {
         rest = after;
         let bytes = number(&mut rest)?;
         let content = take(&mut rest, bytes)?;
-        if section == IMPORTS {
-            let content = shorten_section(content, &mut script)?;
-            write(&mut shorter, section, &content);
-        } else {
-            write(&mut shorter, section, content);
+        match section {
+            IMPORTS => write(&mut shorter, section, &shorten_imports(content, &mut script)?),
+            EXPORTS => write(&mut shorter, section, &shorten_exports(content, &mut script)?),
+            _ => write(&mut shorter, section, content),
         }
     }
     Ok((shorter, script))
@@ -60,7 +63,7 @@ fn write(binary: &mut Vec<u8>, section: u8, content: &[u8]) {
     binary.extend(content);
 }
 
-fn shorten_section(mut section: &[u8], script: &mut String) -> anyhow::Result<Vec<u8>> {
+fn shorten_imports(mut section: &[u8], script: &mut String) -> anyhow::Result<Vec<u8>> {
     let count = number(&mut section)?;
     let mut shorter = Vec::new();
     push_number(&mut shorter, count);
@@ -85,6 +88,35 @@ fn shorten_section(mut section: &[u8], script: &mut String) -> anyhow::Result<Ve
         push_number(&mut shorter, function);
     }
     ensure!(section.is_empty(), "the section of imports is longer than its imports");
+    Ok(shorter)
+}
+
+fn shorten_exports(mut section: &[u8], script: &mut String) -> anyhow::Result<Vec<u8>> {
+    let mut exports = Vec::new();
+    for index in 0..number(&mut section)? {
+        let name = text(&mut section)?;
+        let kind = take(&mut section, 1)?[0];
+        let of_closures = kind == FUNCTION && name.starts_with(CLOSURES);
+        let short = if of_closures { letters(index) } else { name.to_owned() };
+        exports.push((name, short, kind, number(&mut section)?));
+    }
+    ensure!(section.is_empty(), "the section of exports is longer than its exports");
+    let mut renamed: Vec<_> = exports.iter().filter(|(name, short, ..)| name != short).collect();
+    // A name may be the beginning of a longer one.
+    renamed.sort_by_key(|(name, ..)| Reverse(name.len()));
+    for (name, short, ..) in renamed {
+        let call = format!(".{name}");
+        ensure!(script.contains(&call), "the glue does not call {name}");
+        *script = script.replace(&call, &format!(".{short}"));
+    }
+    let mut shorter = Vec::new();
+    push_number(&mut shorter, exports.len());
+    for (_, short, kind, index) in exports {
+        push_number(&mut shorter, short.len());
+        shorter.extend(short.as_bytes());
+        shorter.push(kind);
+        push_number(&mut shorter, index);
+    }
     Ok(shorter)
 }
 
@@ -176,6 +208,33 @@ mod tests {
             script,
             format!("{{__proto__:null,a(e){{}},{INIT}:f,\"c\":function(){{}}}}")
         );
+    }
+
+    #[test]
+    fn exports_that_call_closures_are_short_also_where_one_name_begins_another() {
+        let binary = |names: [(&str, u8); 4]| {
+            let mut section = Vec::new();
+            push_number(&mut section, names.len());
+            for (name, kind) in names {
+                push_number(&mut section, name.len());
+                section.extend(name.as_bytes());
+                section.push(kind);
+                push_number(&mut section, 300);
+            }
+            let mut binary = b"\0asm\x01\0\0\0".to_vec();
+            write(&mut binary, EXPORTS, &section);
+            binary
+        };
+        let (one, other, memory) = ("wasm_bindgen_0_invoke", "wasm_bindgen_0_invoke_1", ("memory", 2));
+        let script = format!("w.{one}(e);w.{other}(e);w.main(w.memory)");
+        let long = binary([memory, (one, FUNCTION), (other, FUNCTION), ("main", FUNCTION)]);
+        let (short, script) = shortened(&long, &script).unwrap();
+        assert_eq!(
+            short,
+            binary([memory, ("b", FUNCTION), ("c", FUNCTION), ("main", FUNCTION)])
+        );
+        assert_eq!(script, "w.b(e);w.c(e);w.main(w.memory)");
+        assert!(shortened(&long, "w.main()").is_err(), "glue of another binary");
     }
 
     #[test]

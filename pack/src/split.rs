@@ -199,7 +199,7 @@ struct Plan {
     called_by_rest: Vec<u32>,
     /// Those of `cold` that the first part calls so seldom that the call loads the rest itself.
     called_directly: BTreeSet<u32>,
-    /// The functions with code in each part, in order. Those of `cold` are in both but for those of `called_directly`: in the first part they
+    /// The functions with code in each part, in the order of [`Binary::similar`]. Those of `cold` are in both but for those of `called_directly`: in the first part they
     /// call the rest.
     first: Vec<u32>,
     rest: Vec<u32>,
@@ -276,10 +276,8 @@ impl Plan {
             cold,
             called_directly,
             called_by_rest: called_by_rest.into_iter().collect(),
-            first: all
-                .filter(|function| first.contains(function) && local(function))
-                .collect(),
-            rest: rest.into_iter().collect(),
+            first: binary.similar(all.filter(|function| first.contains(function) && local(function)))?,
+            rest: binary.similar(rest)?,
         })
     }
 

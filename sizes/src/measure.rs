@@ -30,6 +30,22 @@ impl Sizes {
     fn of_file(path: &Path) -> anyhow::Result<Self> {
         Self::of(&fs::read(path).with_context(|| format!("cannot read {}", path.display()))?)
     }
+
+    /// Of a file of the page: its compressed copies, which the page's server sends, or the file itself where there are none.
+    fn of_served(path: &Path) -> anyhow::Result<Self> {
+        let length = |path: &Path| fs::metadata(path).map(|file| file.len());
+        let raw = length(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let copy = |extension: &str| {
+            let mut name = path.as_os_str().to_owned();
+            name.push(extension);
+            length(Path::new(&name)).unwrap_or(raw)
+        };
+        Ok(Self {
+            raw,
+            gz: copy(".gz"),
+            br: copy(".br"),
+        })
+    }
 }
 
 impl Add for Sizes {
@@ -108,11 +124,11 @@ impl View {
         let (mut wasm, mut later, mut glue) = (Sizes::default(), Sizes::default(), Sizes::default());
         let index = page.join("index.html");
         let text = fs::read_to_string(&index).with_context(|| format!("there is no page: {}", index.display()))?;
-        let mut rest = Sizes::of(text.as_bytes())?;
+        let mut rest = Sizes::of_served(&index)?;
         for entry in fs::read_dir(page)? {
             let entry = entry?;
             let name = entry.file_name().into_string().unwrap_or_default();
-            let sizes = || Sizes::of_file(&entry.path());
+            let sizes = || Sizes::of_served(&entry.path());
             if name.ends_with(".br") || name.ends_with(".gz") {
                 continue;
             } else if name.starts_with(&format!("{binary}_rest")) {
@@ -183,10 +199,15 @@ mod tests {
             ("files.json", "666666"),
         ] {
             fs::write(page.path().join(name), text).unwrap();
-            fs::write(page.path().join(format!("{name}.br")), text).unwrap();
+            fs::write(page.path().join(format!("{name}.br")), &text[1..]).unwrap();
         }
         let chat = View::measure(page.path(), "/chat", "chat", 10).unwrap();
         assert_eq!((chat.wasm.raw, chat.later.raw, chat.glue.raw), (4, 8, 3));
+        assert_eq!(
+            (chat.wasm.br, chat.wasm.gz),
+            (3, 4),
+            "the compressed copy where there is one"
+        );
         let index = fs::metadata(page.path().join("index.html")).unwrap().len();
         assert_eq!(chat.all().raw, 4 + 3 + 1 + 2 + index);
         assert!(chat.excess().unwrap().contains("/chat"));

