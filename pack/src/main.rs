@@ -4,7 +4,7 @@
 //! - Comments and indentation of the page are removed; scripts and style sheets are minified by esbuild, where it is installed: `cargo xtask` does that where npm is. (Trunk's own minifier
 //!   cannot read what wasm-bindgen writes.)
 //! - The style sheets of a view become one file, and the script that loads the rest a part of the page.
-//! - The names of the functions that a binary imports are shortened, in the binary and in its glue.
+//! - The names of the functions that a binary imports, and of those that it exports to call closures, are shortened, in the binary and in its glue.
 //! - Files at the top get a hash of their content in their name, so that servers let browsers keep them for a year. Trunk does that for
 //!   most, but not for a binary that is loaded on demand.
 //! - `files.json` lists the files under their new names, with their sizes, and the service worker has the same list.
