@@ -57,9 +57,15 @@ fn a_reconnection_can_be_followed_on_the_console_if_the_address_asks_for_the_tra
         page.join_at(&origin, &format!("{ROOM}?trace"), NAME).await?;
         let key = reconnect(&page, &proxy, TEXTS[1]).await?;
         let address = "return location.pathname + location.search;";
-        for (link, expected) in [("nav_workbench", "/?trace"), ("nav_chat", "/chat/vault?trace")] {
+        let views = [
+            ("nav_workbench", "/?trace", "connect_websocket"),
+            ("nav_chat", "/chat/vault?trace", "chat_message"),
+        ];
+        for (link, expected, shown) in views {
             page.click(link).await?;
             page.wait_answer(address, expected).await?;
+            // The address changes before the view.
+            page.wait_shown(shown).await?;
         }
         for (event, state) in [("freeze", "SUSPENDED"), ("resume", "OPEN")] {
             let dispatch = format!("document.dispatchEvent(new Event('{event}'));");
