@@ -40,9 +40,9 @@ pub(super) fn message_list(
     let mut drawn = Vec::with_capacity(range.len() + 2);
     // What precedes the rows that are drawn are others, which come with the next frames.
     let older_rows = match state.timeline.older() {
-        _ if index > previous => Older::Loading,
+        _ if index > previous => Older::Loading { before: 0 },
         // They can be requested in the room only.
-        Older::More | Older::Loading | Older::Failed if state.is_out() => Older::Unknown,
+        Older::More | Older::Loading { .. } | Older::Failed if state.is_out() => Older::Unknown,
         older => older,
     };
     let mut older = Some(older(older_rows, previous > 0, dispatch, language));
@@ -185,7 +185,7 @@ fn older(older: Older, has_previous: bool, dispatch: &Callback<Action>, language
     let (name, content) = match older {
         Older::Unknown => ("unknown", Html::default()),
         Older::More => ("more", button(Text::LoadOlder)),
-        Older::Loading => ("loading", words(Text::LoadingOlder)),
+        Older::Loading { .. } => ("loading", words(Text::LoadingOlder)),
         Older::Failed => ("failed", button(Text::OlderFailed)),
         Older::Beginning if has_previous => ("beginning", Html::default()),
         Older::NotKept if has_previous => ("not-kept", Html::default()),

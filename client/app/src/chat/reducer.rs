@@ -1041,7 +1041,11 @@ impl ChatState {
 
     /// Whether the server may have older messages to search.
     pub(crate) fn has_older(&self) -> bool {
-        self.has_caught_up() && matches!(self.here.timeline.older(), Older::More | Older::Failed | Older::Loading)
+        self.has_caught_up()
+            && matches!(
+                self.here.timeline.older(),
+                Older::More | Older::Failed | Older::Loading { .. }
+            )
     }
 
     /// Continues to look for the text of the search in older messages: it loads them until it has found another one.
@@ -1059,7 +1063,7 @@ impl ChatState {
         let can_load = self.has_older();
         let search = self.search.as_mut().filter(|search| search.pages_left > 0)?;
         let older = self.here.timeline.older();
-        if older == Older::Loading {
+        if matches!(older, Older::Loading { .. }) {
             return None;
         }
         let first = search.found.first().copied();

@@ -181,7 +181,8 @@ pub(crate) enum Older {
     Unknown,
     /// There may be more, which can be requested.
     More,
-    Loading,
+    /// Those before this offset are requested.
+    Loading { before: u64 },
     /// The last request failed; it can be repeated.
     Failed,
     /// The oldest row is the first message of the room.
@@ -279,7 +280,7 @@ impl Span {
                 self.previous -= 1;
             } else if let Body::Message(RoomMessage { offset, .. }) = row.content.body {
                 self.before_first = offset;
-                if self.older != Older::Loading {
+                if !matches!(self.older, Older::Loading { .. }) {
                     self.older = Older::More;
                 }
             }
@@ -544,8 +545,9 @@ impl Timeline {
     pub(super) fn request_older(&mut self) -> Option<u64> {
         let shown = self.shown_mut();
         if matches!(shown.older, Older::More | Older::Failed) {
-            shown.older = Older::Loading;
-            return Some(shown.before_first + 1);
+            let before = shown.before_first + 1;
+            shown.older = Older::Loading { before };
+            return Some(before);
         }
         None
     }
@@ -564,7 +566,8 @@ impl Timeline {
         }
         let local_day = self.local_day;
         let shown = self.shown_mut();
-        if shown.older != Older::Loading {
+        if shown.older != (Older::Loading { before }) {
+            // It was requested for rows that are not shown any more.
             return 0;
         }
         if !is_of_log {
@@ -573,7 +576,7 @@ impl Timeline {
             return 0;
         }
         if before != shown.before_first + 1 {
-            // The rows are others than when it was requested.
+            // The oldest rows were dropped since.
             shown.older = Older::More;
             return 0;
         }
@@ -589,7 +592,7 @@ impl Timeline {
             && away.newer == (Newer::Loading { before })
         {
             away.newer = Newer::Failed;
-        } else if self.shown().older == Older::Loading {
+        } else if self.older() == (Older::Loading { before }) {
             self.shown_mut().older = Older::Failed;
         }
     }
@@ -599,7 +602,9 @@ impl Timeline {
         if let Newer::Loading { before } = self.newer() {
             self.page_failed(before);
         }
-        self.page_failed(0);
+        if let Older::Loading { before } = self.older() {
+            self.page_failed(before);
+        }
     }
 
     /// Drops some of the oldest rows beyond the bounds, which are wider while the list is scrolled up.

@@ -185,6 +185,10 @@ impl Timeline {
         let mut span = Span::new(self.end.rows.split_off(self.end.rows.len()));
         span.before_first = last;
         span.insert_older(messages, more, self.local_day);
+        if matches!(self.end.older, Older::Loading { .. }) {
+            // The answer is for rows that are not shown any more.
+            self.end.older = Older::More;
+        }
         self.away = Some(Away::new(span, last));
         self.join_end();
         if self.is_away() {

@@ -512,11 +512,38 @@ fn a_page_that_is_gone_to_is_shown_with_what_follows_and_with_the_newest_once_it
     // A page that was requested for other rows.
     timeline.request_older();
     timeline.insert_page(901, &epoch(1), (801..=900).map(message).collect(), true);
-    assert_eq!((check(&timeline), timeline.older()), ((401, 600), Older::More));
+    timeline.page_failed(901);
+    assert_eq!(
+        (check(&timeline), timeline.older()),
+        ((401, 600), Older::Loading { before: 401 })
+    );
+    answer(&mut timeline, 401, 0, u64::from(PAGE));
+    assert_eq!((check(&timeline), timeline.older()), ((301, 600), Older::More));
     timeline.open((801..=900).map(message).collect(), true);
     assert_eq!((check(&timeline), timeline.newer()), ((801, 1_000), Newer::Nothing));
     timeline.open((891..=990).map(message).collect(), true);
     assert_eq!(check(&timeline), (801, 1_000), "the newest rows have it already");
+}
+
+#[test]
+fn older_messages_that_were_requested_before_going_far_away_can_be_requested_again_at_the_end() {
+    let mut timeline = with(900, 1_000);
+    assert_eq!(timeline.request_older(), Some(901));
+    timeline.open((401..=500).map(message).collect(), true);
+    answer(&mut timeline, 901, 0, u64::from(PAGE));
+    timeline.show_end();
+    assert_eq!(timeline.request_older(), Some(901));
+    answer(&mut timeline, 901, 0, u64::from(PAGE));
+    assert_eq!(check(&timeline), (801, 1_000));
+}
+
+#[test]
+fn an_answer_for_rows_whose_oldest_were_dropped_since_is_requested_for_the_others() {
+    let mut timeline = with(100, 1_000);
+    assert_eq!(timeline.request_older(), Some(101));
+    timeline.apply_bounds(true);
+    answer(&mut timeline, 101, 0, u64::from(PAGE));
+    assert_eq!((timeline.older(), timeline.request_older()), (Older::More, Some(501)));
 }
 
 #[test]
