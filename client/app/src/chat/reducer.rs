@@ -1090,6 +1090,7 @@ impl ChatState {
     fn show_found(&mut self) -> Option<Effect> {
         let search = self.search.as_ref()?;
         let row = *search.found.get(search.at)?;
+        self.here.timeline.show_rows_with(row);
         self.here.unread.scrolled(false);
         Some(Effect::ShowRow(row))
     }

@@ -345,6 +345,13 @@ impl Timeline {
         self.shown().older
     }
 
+    /// All rows, oldest first, whether they are shown or not.
+    fn all(&self) -> impl Iterator<Item = &Rc<Row<Entry>>> {
+        let away = self.away.iter().flat_map(|away| away.span.rows.range(..));
+        let previous = self.end.rows.range(..self.end.previous);
+        previous.chain(away).chain(self.end.current())
+    }
+
     /// The message in the row with this number.
     pub(super) fn message(&self, number: u64) -> Option<&RoomMessage> {
         let mut rows = self.previous().chain(self.current());
@@ -357,7 +364,7 @@ impl Timeline {
     /// The numbers of the rows whose message or sender contains a text, oldest first. `lower` makes its letters small.
     pub(super) fn search(&self, text: &str, lower: fn(&str) -> String) -> Vec<u64> {
         let text = lower(text.trim());
-        let rows = self.previous().chain(self.current()).filter(|_| !text.is_empty());
+        let rows = self.all().filter(|_| !text.is_empty());
         let found = rows.filter(|row| match &row.content.body {
             Body::Message(message) => lower(&message.text).contains(&text) || lower(&message.from).contains(&text),
             Body::Notice(..) | Body::Presence { .. } => false,

@@ -1445,6 +1445,17 @@ fn far_from_the_end_new_messages_are_counted_and_an_own_one_leads_back_to_it() {
 }
 
 #[test]
+fn far_from_the_end_the_search_finds_the_newest_messages_too_and_shows_them() {
+    let mut state = in_a_long_room(100_000);
+    let effects = state.update(Action::GoTo(Seek::Message(target(None, 7))), 0.0);
+    serve(&mut state, effects, 0);
+    assert!(state.timeline.is_away());
+    let found = state.update(Action::Edit(Field::Search, "bob 100000".into()), 0.0);
+    assert_eq!(found, [Effect::ShowRow(row_of(&state, 100_000))]);
+    assert!(!state.timeline.is_away() && !state.unread.at_end);
+}
+
+#[test]
 fn what_is_shown_far_from_the_end_leaves_no_gap_in_what_the_browser_keeps() {
     let mut state = in_a_long_room(100_000);
     state.writes_history = true;

@@ -258,7 +258,7 @@ impl Timeline {
 
     /// Shows the end of the log if this row is shown there only.
     pub(in crate::chat) fn show_rows_with(&mut self, row: u64) {
-        if !self.current().any(|shown| shown.number == row) {
+        if !self.previous().chain(self.current()).any(|shown| shown.number == row) {
             self.show_end();
         }
     }

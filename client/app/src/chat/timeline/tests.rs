@@ -559,6 +559,28 @@ fn the_rows_of_a_previous_log_stay_above_those_that_join_the_newest() {
 }
 
 #[test]
+fn far_from_the_end_the_rows_of_a_previous_log_are_searched_and_shown_with_the_others() {
+    let head = MAX_ROWS as u64 + 1_000;
+    let mut timeline = with(0, 2);
+    timeline.start_log(epoch(1), head - 50);
+    for offset in head - 49..=head {
+        timeline.push_message(message(offset), true);
+    }
+    while let (false, Some(before)) = (timeline.is_away(), timeline.request_older()) {
+        answer(&mut timeline, before, 0, u64::from(PAGE));
+    }
+    let found = |timeline: &Timeline, text: &str| timeline.search(text, |text| text.to_lowercase());
+    let row = found(&timeline, "2")[0];
+    assert_eq!(timeline.previous().nth(1).map(|row| row.number), Some(row));
+    timeline.show_rows_with(row);
+    assert!(timeline.is_away(), "it is shown");
+    let newest = found(&timeline, &head.to_string());
+    assert_eq!(newest, [timeline.newest().next_back().unwrap().number]);
+    timeline.show_rows_with(newest[0]);
+    assert!(!timeline.is_away());
+}
+
+#[test]
 fn older_messages_beyond_the_bound_of_bytes_take_the_place_of_newer_ones() {
     let large = |offset| RoomMessage {
         text: "x".repeat(MAX_BYTES / 300),
