@@ -101,8 +101,13 @@ impl<T: PayloadSize> Rows<T> {
 
     /// Drops and returns the oldest row if the bounds are exceeded. The last row stays, however large it is.
     pub(crate) fn drop_oldest(&mut self, options: RowOptions) -> Option<Rc<Row<T>>> {
+        self.is_over(options).then(|| self.pop_oldest())?
+    }
+
+    /// Whether [`Rows::drop_oldest`] drops a row.
+    pub(crate) fn is_over(&self, options: RowOptions) -> bool {
         let is_over = self.queue.len() > options.max_rows || self.bytes > options.max_bytes;
-        (is_over && self.queue.len() > 1).then(|| self.pop_oldest())?
+        is_over && self.queue.len() > 1
     }
 
     /// Removes the oldest row; its number stays used.

@@ -19,7 +19,7 @@ mod away;
 use away::Away;
 pub(crate) use away::{Found, Newer};
 
-/// The bytes of all rows, at most.
+/// The bytes of the rows that follow each other, at most. Rows far from the end of the log and the newest ones have as many each.
 const MAX_BYTES: usize = 8 << 20;
 
 /// The rows while the list is scrolled to its end, at most: each is some elements.
@@ -28,7 +28,8 @@ const MAX_ROWS_AT_END: usize = 500;
 /// The rows while the list is scrolled up, at most. Beyond it, the newest are dropped for older ones and the oldest for newer ones.
 const MAX_ROWS: usize = 10_000;
 
-/// At most so many rows beyond the bounds are dropped at once: removing thousands of them from the page takes longer than a frame.
+/// At most so many rows beyond the bounds are dropped at once: removing thousands of them from the page takes longer than a frame. Going
+/// to a message far away, or back to the end of the log, replaces all rows in one drawing none the less.
 const DROPPED_AT_ONCE: usize = 500;
 
 /// A block gets no more rows at an end where it has so many. Each block is one component and one containment of layout, so that
@@ -268,12 +269,8 @@ impl Span {
 
     /// Drops some of the oldest rows beyond the bounds.
     fn trim(&mut self, max_rows: usize, at_once: usize) {
-        let options = RowOptions {
-            max_rows,
-            max_bytes: MAX_BYTES,
-        };
         for _ in 0..at_once {
-            let Some(row) = self.rows.drop_oldest(options) else {
+            let Some(row) = self.rows.drop_oldest(bounds(max_rows)) else {
                 return;
             };
             if self.previous > 0 {
@@ -621,7 +618,7 @@ impl Timeline {
 
     /// Whether [`Self::apply_bounds`] has nothing to drop.
     pub(super) fn is_within_bounds(&self, at_end: bool) -> bool {
-        self.end.rows.len() <= self.max_rows(at_end)
+        !self.end.rows.is_over(bounds(self.max_rows(at_end)))
     }
 
     fn max_rows(&self, at_end: bool) -> usize {
@@ -640,6 +637,13 @@ impl Timeline {
 
     fn put_end_aside(&mut self) {
         self.end.trim(MAX_ROWS_AT_END, MAX_ROWS);
+    }
+}
+
+fn bounds(max_rows: usize) -> RowOptions {
+    RowOptions {
+        max_rows,
+        max_bytes: MAX_BYTES,
     }
 }
 

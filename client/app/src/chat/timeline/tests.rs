@@ -178,6 +178,26 @@ fn bytes_are_bounded_but_the_newest_row_stays() {
     let text = "x".repeat(2 * MAX_BYTES);
     timeline.push_message(RoomMessage { text, ..message(4) }, true);
     assert_eq!(offsets(timeline.current()), [4]);
+    assert!(timeline.is_within_bounds(true), "there is nothing to drop");
+}
+
+#[test]
+fn small_rows_beyond_the_bound_of_bytes_are_dropped_step_by_step_until_the_bounds_are_kept() {
+    let mut timeline = with(0, 3 * DROPPED_AT_ONCE as u64);
+    let text = "x".repeat(MAX_BYTES);
+    timeline.push_message(
+        RoomMessage {
+            text,
+            ..message(timeline.received() + 1)
+        },
+        true,
+    );
+    for _ in 0..2 {
+        assert!(!timeline.is_within_bounds(false));
+        timeline.apply_bounds(false);
+    }
+    assert!(timeline.is_within_bounds(false));
+    assert_eq!(timeline.current().count(), 1);
 }
 
 #[test]
