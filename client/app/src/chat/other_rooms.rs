@@ -244,10 +244,10 @@ impl RoomState {
         })
     }
 
-    /// The page of history that was loaded last, with so many messages, to be kept by the browser. Of a room that is read far back, no
-    /// more than the browser keeps.
+    /// The page of history that was loaded last, with so many messages, to be kept by the browser; none if long messages left no place
+    /// for all of it. Of a room that is read far back, no more than the browser keeps.
     pub(super) fn loaded_page(&self, room: &RoomName, messages: usize) -> Option<Batch> {
-        let newer = self.timeline.current().count() - messages;
+        let newer = self.timeline.current().count().checked_sub(messages)?;
         let rows: Vec<_> = self.timeline.current().take(messages).cloned().collect();
         let (first, last) = (rows.first()?, rows.last().filter(|_| newer < history::MIN_ROWS)?);
         let [first, last] = [first, last].map(|row| self.timeline.offset_in(row.number));
