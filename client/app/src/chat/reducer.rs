@@ -856,7 +856,7 @@ impl ChatState {
                 }
             }
             Action::ShowEnd => {
-                self.seek = None;
+                self.stop_looking();
                 self.here.timeline.show_end();
                 self.scrolled(true);
             }
@@ -1203,6 +1203,8 @@ impl ChatState {
         let next = room.as_ref().and_then(|room| self.others.take(room));
         let next = next.unwrap_or_else(|| self.new_room());
         let before = mem::replace(&mut self.here, next);
+        // A page with long messages may have come since it was hidden.
+        self.here.timeline.show_end();
         if let Some(name) = mem::replace(&mut self.room, room)
             && !(before.is_out() && before.timeline.is_empty())
         {
@@ -1469,7 +1471,16 @@ impl ChatState {
         Some((Body::text(&self.message).json().len(), max))
     }
 
+    /// The user wants the end of the log, and no message that is looked for.
+    fn stop_looking(&mut self) {
+        self.seek = None;
+        if let Some(search) = &mut self.search {
+            search.pages_left = 0;
+        }
+    }
+
     fn send_text(&mut self, text: String, now: f64) -> Effect {
+        self.stop_looking();
         self.here.unread.message_sent();
         self.here.timeline.show_end();
         self.here.timeline.apply_bounds(true);

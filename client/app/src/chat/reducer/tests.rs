@@ -1456,6 +1456,60 @@ fn far_from_the_end_the_search_finds_the_newest_messages_too_and_shows_them() {
 }
 
 #[test]
+fn whoever_goes_to_the_newest_messages_or_sends_one_is_not_led_away_from_them() {
+    for leads_back in [
+        |state: &mut ChatState| state.update(Action::ShowEnd, 0.0),
+        |state: &mut ChatState| send(state, "hello"),
+    ] {
+        let mut state = in_a_long_room(100_000);
+        let looks = state.update(Action::GoTo(Seek::Message(target(None, 7))), 0.0);
+        leads_back(&mut state);
+        assert_eq!(serve(&mut state, looks, 0), (vec![], 1));
+        assert!(!state.timeline.is_away() && state.unread.at_end);
+        state.update(Action::Edit(Field::Search, "bob 99998".into()), 0.0);
+        let looks = state.update(Action::SearchBeyond, 0.0);
+        leads_back(&mut state);
+        assert_eq!(serve(&mut state, looks, 0), (vec![], 1));
+        assert!(state.unread.at_end);
+    }
+}
+
+/// As many bytes as the page holds are in the 100 messages of such a page.
+fn page_of_long_messages(before: u64) -> SessionEvent {
+    let long = |offset| RoomMessage {
+        text: "x".repeat(100_000),
+        ..said("Bob", offset)
+    };
+    SessionEvent::Page {
+        before,
+        epoch: Epoch::from_random(1),
+        messages: (before - 100..before).map(long).collect(),
+        more: true,
+    }
+}
+
+#[test]
+fn a_page_that_is_too_long_to_be_held_whole_is_not_given_to_the_browser_to_keep() {
+    let mut state = in_a_long_room(1_000);
+    state.writes_history = true;
+    state.take_unkept();
+    assert_eq!(state.update(Action::LoadOlder, 0.0), [request_page(999)]);
+    apply(&mut state, page_of_long_messages(999));
+    assert!(state.timeline.current().count() < 100);
+    assert_eq!(state.take_unkept().len(), 0);
+}
+
+#[test]
+fn a_room_is_opened_at_its_end_though_long_messages_came_while_it_was_hidden() {
+    let mut state = in_a_long_room(1_000);
+    assert_eq!(state.update(Action::LoadOlder, 0.0), [request_page(999)]);
+    open(&mut state, "den");
+    in_room(&mut state, "lobby", page_of_long_messages(999));
+    open(&mut state, "lobby");
+    assert!(state.unread.at_end && !state.timeline.is_away());
+}
+
+#[test]
 fn what_is_shown_far_from_the_end_leaves_no_gap_in_what_the_browser_keeps() {
     let mut state = in_a_long_room(100_000);
     state.writes_history = true;
