@@ -96,9 +96,22 @@ impl RoomState {
         if self.unread.count == 0 {
             return Some(cursor);
         }
-        let unread = self.timeline.offset_in(self.unread.divider?)?;
-        let offset = Offset::new(unread.saturating_sub(1)).ok()?;
+        let offset = Offset::new(self.unread.first?.saturating_sub(1)).ok()?;
         Some(Cursor { offset, ..cursor })
+    }
+
+    /// All rows so far belong to a previous log, and messages after an offset of this one follow.
+    pub(super) fn start_log(&mut self, epoch: Epoch, after: u64) {
+        let is_same = self.timeline.cursor().is_some_and(|cursor| cursor.epoch == epoch);
+        self.unread.first.take_if(|_| !is_same);
+        self.timeline.start_log(epoch, after);
+    }
+
+    /// Messages of history came: the divider is at the first unread one of before, which has another row if it was dropped.
+    pub(super) fn divide_again(&mut self) {
+        if let Some(row) = self.unread.first.and_then(|first| self.timeline.row_of(first)) {
+            self.unread.divider = Some(row);
+        }
     }
 
     /// Another tab has read up to this cursor.
@@ -112,9 +125,10 @@ impl RoomState {
         let mut unread = self.unread;
         unread.recount();
         unread.count = usize::try_from(unloaded).unwrap_or(usize::MAX);
-        unread.divider = None;
+        unread.remove_divider();
         for row in self.timeline.messages_after(offset) {
             if let Body::Message(RoomMessage {
+                offset,
                 own: false,
                 mentions_me,
                 ..
@@ -122,13 +136,13 @@ impl RoomState {
             {
                 unread.count += 1;
                 unread.mentions += usize::from(mentions_me);
-                unread.divider.get_or_insert(row.number);
+                unread.divide_at(row.number, offset);
             }
         }
         if unread.count < self.unread.count {
             if unread.is_visible() {
                 // It would move what the user reads.
-                unread.divider = self.unread.divider;
+                (unread.divider, unread.first) = (self.unread.divider, self.unread.first);
             }
             self.unread = unread;
         }
@@ -164,15 +178,15 @@ impl RoomState {
                     self.unread
                         .count_unloaded(usize::try_from(unloaded).unwrap_or(usize::MAX));
                 }
-                self.timeline.start_log(part.epoch.clone(), before);
+                self.start_log(part.epoch.clone(), before);
             }
             for message in part.messages {
                 let is_unread = !message.own && read.map_or(is_after_read, |read| message.offset > read);
-                let mentions_me = message.mentions_me;
+                let (offset, mentions_me) = (message.offset, message.mentions_me);
                 if self.timeline.push_message(message, false) && is_unread {
                     let number = self.timeline.last_number();
-                    self.unread.message_arrived(number, mentions_me);
-                    self.unread.divide_at(number);
+                    self.unread.message_arrived(number, offset, mentions_me);
+                    self.unread.divide_at(number, offset);
                 }
             }
             is_after_read |= read.is_some();
@@ -209,7 +223,7 @@ impl RoomState {
     pub(super) fn clear(&mut self) {
         self.timeline.clear();
         self.unread.recount();
-        self.unread.divider = None;
+        self.unread.remove_divider();
         self.is_restored = false;
         self.is_preview = false;
     }

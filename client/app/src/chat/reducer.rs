@@ -1564,6 +1564,7 @@ impl ChatState {
                     let new = self.here.timeline.insert_page(before, &epoch, messages, more);
                     self.keep_page(new);
                 }
+                self.here.divide_again();
             }
             SessionEvent::PageFailed { before } => {
                 if self.is_sought(before) {
@@ -1657,7 +1658,7 @@ impl ChatState {
             effects.extend(self.read_again(&room, place));
             self.here.forked = None;
             self.here.kept = after;
-            self.here.timeline.start_log(room.epoch, after);
+            self.here.start_log(room.epoch, after);
             self.here.history_to = head;
         }
         self.here.is_current = true;
@@ -1778,9 +1779,9 @@ impl ChatState {
         let was_unread = self.here.read.as_ref().is_some_and(|read| offset > read.offset.get());
         if self.here.timeline.push_message(message, live) && (live || was_unread) && !own {
             let number = self.here.timeline.last_number();
-            self.here.unread.message_arrived(number, mentions_me);
+            self.here.unread.message_arrived(number, offset, mentions_me);
             if !live {
-                self.here.unread.divide_at(number);
+                self.here.unread.divide_at(number, offset);
             }
         }
         self.notice_joined(offset, now);

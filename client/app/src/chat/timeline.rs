@@ -467,6 +467,12 @@ impl Timeline {
         rows.find_map(|(row, message)| (row == number).then_some(message.offset))
     }
 
+    /// The number of the row of the current log that has the message at an offset.
+    pub(super) fn row_of(&self, offset: u64) -> Option<u64> {
+        let mut rows = self.all_current();
+        rows.find_map(|(row, message)| (message.offset == offset).then_some(row))
+    }
+
     /// The messages of the current log with the numbers of their rows: those that are shown, then those at its end.
     fn all_current(&self) -> impl Iterator<Item = (u64, &RoomMessage)> {
         let away = self.away.iter().flat_map(|away| away.span.current());

@@ -12,6 +12,8 @@ pub(crate) struct Unread {
     pub(crate) mentions: usize,
     /// The number of the row before which the divider is drawn.
     pub(crate) divider: Option<u64>,
+    /// The offset of the message in that row, also once the row is dropped; none if it is of a log before the current one.
+    pub(super) first: Option<u64>,
 }
 
 impl Default for Unread {
@@ -22,6 +24,7 @@ impl Default for Unread {
             count: 0,
             mentions: 0,
             divider: None,
+            first: None,
         }
     }
 }
@@ -31,14 +34,14 @@ impl Unread {
         self.visible
     }
 
-    /// A message of another user arrived, as the row with this number. The divider moves only when there was no unread
-    /// message.
-    pub(super) fn message_arrived(&mut self, number: u64, mentions_me: bool) {
+    /// The message of another user at this offset arrived, as the row with this number. The divider moves only when there was no
+    /// unread message.
+    pub(super) fn message_arrived(&mut self, number: u64, offset: u64, mentions_me: bool) {
         if self.at_end && self.visible {
             return;
         }
         if self.count == 0 {
-            self.divider = Some(number);
+            (self.divider, self.first) = (Some(number), Some(offset));
         }
         self.count += 1;
         self.mentions += usize::from(mentions_me);
@@ -57,9 +60,15 @@ impl Unread {
         self.mentions = 0;
     }
 
-    /// The reading ended before the row with this number, in an earlier visit.
-    pub(super) fn divide_at(&mut self, number: u64) {
-        self.divider.get_or_insert(number);
+    /// The reading ended before the row with this number, whose message has this offset, in an earlier visit.
+    pub(super) fn divide_at(&mut self, number: u64, offset: u64) {
+        if self.divider.is_none() {
+            (self.divider, self.first) = (Some(number), Some(offset));
+        }
+    }
+
+    pub(super) fn remove_divider(&mut self) {
+        (self.divider, self.first) = (None, None);
     }
 
     pub(super) fn scrolled(&mut self, at_end: bool) {
@@ -77,7 +86,7 @@ impl Unread {
         self.at_end = true;
         self.count = 0;
         self.mentions = 0;
-        self.divider = None;
+        self.remove_divider();
     }
 
     fn reset_if_seen(&mut self) {
@@ -95,7 +104,7 @@ mod tests {
     #[test]
     fn a_message_that_is_visible_at_once_is_never_unread() {
         let mut unread = Unread::default();
-        unread.message_arrived(1, false);
+        unread.message_arrived(1, 1, false);
         assert_eq!((unread.count, unread.divider), (0, None));
     }
 
@@ -107,8 +116,8 @@ mod tests {
         ] {
             let mut unread = Unread::default();
             away(&mut unread);
-            unread.message_arrived(7, false);
-            unread.message_arrived(8, true);
+            unread.message_arrived(7, 1, false);
+            unread.message_arrived(8, 2, true);
             assert_eq!((unread.count, unread.mentions, unread.divider), (2, 1, Some(7)));
             unread.visibility_changed(true);
             unread.scrolled(true);
@@ -117,10 +126,10 @@ mod tests {
                 (0, Some(7)),
                 "it stays until the next unread messages"
             );
-            unread.message_arrived(9, false);
+            unread.message_arrived(9, 3, false);
             assert_eq!(unread.divider, Some(7));
             unread.scrolled(false);
-            unread.message_arrived(10, true);
+            unread.message_arrived(10, 4, true);
             assert_eq!((unread.count, unread.divider), (1, Some(10)));
         }
     }
@@ -129,7 +138,7 @@ mod tests {
     fn sending_a_message_scrolls_to_the_end_and_removes_the_divider() {
         let mut unread = Unread::default();
         unread.scrolled(false);
-        unread.message_arrived(7, false);
+        unread.message_arrived(7, 1, false);
         unread.message_sent();
         assert_eq!(unread, Unread::default());
     }

@@ -1456,6 +1456,36 @@ fn far_from_the_end_the_search_finds_the_newest_messages_too_and_shows_them() {
 }
 
 #[test]
+fn more_unread_messages_than_rows_stay_beside_those_far_away_leave_the_place_where_reading_ended() {
+    for is_reset in [false, true] {
+        let mut state = in_a_long_room(100_000);
+        state.update(Action::ReadLoaded(room("lobby"), read_to(99_990)), 0.0);
+        let effects = state.update(Action::GoTo(Seek::Message(target(None, 7))), 0.0);
+        serve(&mut state, effects, 0);
+        for offset in 100_001..=100_700 {
+            apply(&mut state, SessionEvent::Message(said_at(offset)));
+        }
+        assert_eq!((state.unread.count, state.timeline.row_of(100_001)), (700, None));
+        if is_reset {
+            let again = answer(1, 100_600, 100_700, &["Ann"]);
+            apply(&mut state, SessionEvent::Joined(again, Continuity::Reset));
+            for offset in 100_601..=100_700 {
+                apply(&mut state, SessionEvent::Message(said_at(offset)));
+            }
+            assert_eq!(state.unread.count, 700, "each once");
+        }
+        state.update(Action::ShowEnd, 0.0);
+        assert_eq!(state.unread.count, 0);
+        while state.timeline.row_of(100_001).is_none() {
+            let effects = state.update(Action::LoadOlder, 0.0);
+            assert_eq!(serve(&mut state, effects, 0).1, 1);
+        }
+        let divider = state.timeline.offset_in(state.unread.divider.unwrap());
+        assert_eq!(divider, Some(100_001), "after a reset: {is_reset}");
+    }
+}
+
+#[test]
 fn whoever_goes_to_the_newest_messages_or_sends_one_is_not_led_away_from_them() {
     for leads_back in [
         |state: &mut ChatState| state.update(Action::ShowEnd, 0.0),

@@ -241,9 +241,8 @@ impl Timeline {
                 until
             }
         };
-        let row = self.all_current().find(|(_, message)| message.offset == sought);
-        match row {
-            Some((number, _)) => Found::Row(number),
+        match self.row_of(sought) {
+            Some(row) => Found::Row(row),
             None if sought > all_before && sought <= self.received => Found::InPage { before: sought + 1 },
             None => Found::Nowhere,
         }
