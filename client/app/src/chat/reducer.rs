@@ -1659,6 +1659,9 @@ impl ChatState {
             self.here.forked = None;
             self.here.kept = after;
             self.here.start_log(room.epoch, after);
+            if let Some(seeking) = &mut self.seek {
+                seeking.begin_anew();
+            }
             self.here.history_to = head;
         }
         self.here.is_current = true;

@@ -11,6 +11,9 @@ use crate::{
 /// The message to go to, and what is known about where it is.
 #[derive(Debug)]
 pub(super) struct Seeking {
+    /// What the user asked for.
+    origin: Seek,
+    /// The message of that time, once its offset is known.
     seek: Seek,
     /// Of a time: every message up to this offset is older.
     after: u64,
@@ -23,11 +26,17 @@ pub(super) struct Seeking {
 impl Seeking {
     pub(super) fn new(seek: Seek) -> Self {
         Self {
+            origin: seek.clone(),
             seek,
             after: 0,
             until: u64::MAX,
             asked: None,
         }
+    }
+
+    /// Another log begins, where nothing is known about where the message is.
+    pub(super) fn begin_anew(&mut self) {
+        *self = Self::new(self.origin.clone());
     }
 }
 

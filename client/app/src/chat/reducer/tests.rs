@@ -1384,6 +1384,42 @@ fn the_first_message_of_a_day_is_found_by_halves_however_long_the_room_is() {
 }
 
 #[test]
+fn a_day_is_looked_for_anew_in_a_log_that_begins_meanwhile() {
+    let said_later = |offset: u64, seconds: u64| RoomMessage {
+        offset,
+        ..said_at(offset + seconds)
+    };
+    let page = |epoch, before: u64, limit: u32, seconds| SessionEvent::Page {
+        before,
+        epoch: Epoch::from_random(epoch),
+        messages: (before.saturating_sub(u64::from(limit)).max(1)..before)
+            .map(|offset| said_later(offset, seconds))
+            .collect(),
+        more: true,
+    };
+    for is_found in [false, true] {
+        let mut state = in_a_long_room(100_000);
+        let mut effects = state.update(Action::GoTo(Seek::Time(60_000_000.0)), 0.0);
+        while let [Effect::RequestPage { before, limit: 1 }] = effects[..] {
+            effects = apply(&mut state, page(1, before, 1, 0));
+            if !is_found {
+                break;
+            }
+        }
+        assert_eq!(effects == [request_page(60_001)], is_found, "{effects:?}");
+        let other = answer(2, 998, 1_000, &["Ann"]);
+        apply(&mut state, SessionEvent::Joined(other, Continuity::Reset));
+        for offset in 999..=1_000 {
+            effects = apply(&mut state, SessionEvent::Message(said_later(offset, 59_500)));
+        }
+        while let [Effect::RequestPage { before, limit }] = effects[..] {
+            effects = apply(&mut state, page(2, before, limit, 59_500));
+        }
+        assert_eq!(effects, [Effect::ShowRow(row_of(&state, 500))]);
+    }
+}
+
+#[test]
 fn a_message_that_the_server_has_not_or_does_not_give_is_not_gone_to() {
     for (answer, said) in [
         (SessionEvent::PageFailed { before: 8 }, Text::OlderFailed),
