@@ -318,8 +318,9 @@ impl LogToolbar<'_> {
                 { item("export_har", Text::ExportMessages, ExportFormat::Har, false) }
                 { for filtered.into_iter().flatten() }
                 <button key="copy" id="copy_shown" type="button" onclick={self.on(|| Msg::CopyShown)}>
-                    { self.text(shown) }<span class="quiet" role="status">{ self.text(self.shown_copied.unwrap_or(Text::Copy)) }</span>
+                    { self.text(shown) }<span class="quiet">{ self.text(self.shown_copied.unwrap_or(Text::Copy)) }</span>
                 </button>
+                <span key="copied" class="visually-hidden" role="status">{ self.shown_copied.map(|outcome| self.text(outcome)) }</span>
             </div>
         }
     }
