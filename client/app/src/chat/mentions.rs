@@ -80,6 +80,13 @@ impl Completion {
         self.marked = (self.marked + if back { count - 1 } else { 1 }) % count;
     }
 
+    /// Marks the name that is marked in another list, if this one has it.
+    pub(super) fn mark_as_in(&mut self, other: &Self) {
+        let marked = other.names.get(other.marked);
+        let index = self.names.iter().position(|name| Some(name) == marked);
+        self.marked = index.unwrap_or(self.marked);
+    }
+
     /// The text with the name at an index, and the caret behind it in UTF-16.
     pub(super) fn complete(&self, text: &str, index: usize) -> Option<(String, usize)> {
         let name = self.names.get(index)?;

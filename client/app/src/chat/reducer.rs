@@ -183,8 +183,8 @@ pub(crate) struct ChatState {
     pub(crate) message: String,
     /// The names that complete the mention at the caret of the message field.
     pub(crate) completion: Option<Completion>,
-    /// The caret of the message field, as an index in UTF-16.
-    caret: usize,
+    /// The caret of the message field, as an index in UTF-16, while names may be offered for what is written before it.
+    caret: Option<usize>,
     pub(crate) error: Option<FormError<Field>>,
     /// The user name at the last join; from `welcome` on, as the server normalised it.
     pub(crate) joined_as: String,
@@ -542,7 +542,7 @@ impl ChatState {
             name,
             message: String::new(),
             completion: None,
-            caret: 0,
+            caret: None,
             error: None,
             joined_as: String::new(),
             asked_as: String::new(),
@@ -1145,7 +1145,7 @@ impl ChatState {
             return Vec::new();
         }
         let part = self.here.found.ask(self.person.trim());
-        let mention = mentions::begun(&self.message, self.caret);
+        let mention = self.caret.and_then(|caret| mentions::begun(&self.message, caret));
         let mention = mention.and_then(|begun| self.here.mentionable.ask(&self.message[begun.start + 1..begun.end]));
         let effect = |for_mention| move |part| Effect::FindPeople { part, for_mention };
         let effects = part.map(effect(false)).into_iter();
@@ -1155,28 +1155,40 @@ impl ChatState {
     fn found(&mut self, part: &str, for_mention: bool, found: Option<(Vec<UserName>, bool)>) {
         if for_mention {
             self.here.mentionable.answered(part, found);
-            self.complete_at(self.caret);
+            if let Some(caret) = self.caret {
+                let before = self.completion.take();
+                self.complete_at(caret);
+                if let (Some(completion), Some(before)) = (&mut self.completion, before) {
+                    completion.mark_as_in(&before);
+                }
+            }
         } else {
             self.here.found.answered(part, found);
         }
     }
 
     fn complete_at(&mut self, caret: usize) {
-        self.caret = caret;
+        self.caret = Some(caret);
         let names = self.here.roster.names();
         let others = names.unwrap_or_else(|| self.here.mentionable.names()).iter();
         let others = others.filter(|name| ***name != *self.joined_as);
         self.completion = Completion::of(&self.message, caret, others);
     }
 
+    /// Offers no names until the user writes on.
+    fn end_completion(&mut self) -> Option<Completion> {
+        self.caret = None;
+        self.completion.take()
+    }
+
     fn take_name(&mut self, index: Option<usize>) -> Vec<Effect> {
-        let Some(completion) = self.completion.take() else {
+        let Some(completion) = self.end_completion() else {
             return Vec::new();
         };
         let Some((text, caret)) = completion.complete(&self.message, index.unwrap_or(completion.marked)) else {
             return Vec::new();
         };
-        (self.message, self.caret) = (text, caret);
+        self.message = text;
         let effects = self.save_draft().into_iter();
         effects
             .chain([Effect::Focus(Focus::Message), Effect::MoveCaret(caret)])
@@ -1216,7 +1228,7 @@ impl ChatState {
         self.other_room.clear();
         self.person.clear();
         self.message.clear();
-        self.completion = None;
+        self.end_completion();
         self.search = None;
         self.switcher = None;
         self.seek = None;
@@ -1278,7 +1290,7 @@ impl ChatState {
 
     /// Closes what is open over the conversation; returns what gets the focus.
     fn dismiss(&mut self) -> Option<Focus> {
-        if self.completion.take().is_some() {
+        if self.end_completion().is_some() {
             return None;
         }
         if self.switcher.take().is_some() {
@@ -1302,6 +1314,7 @@ impl ChatState {
         let Some(failed) = is_in.then(|| self.here.outbox.take_failed(key)).flatten() else {
             return Vec::new();
         };
+        self.end_completion();
         self.message = match self.message.trim() {
             "" => failed.text,
             _ => format!("{}\n{}", failed.text, self.message),
@@ -1459,7 +1472,7 @@ impl ChatState {
         }
         self.error = None;
         self.here.typing.message_sent();
-        self.completion = None;
+        self.end_completion();
         let text = mem::take(&mut self.message);
         let sent = self.send_text(text, now);
         [sent].into_iter().chain(self.save_draft()).collect()

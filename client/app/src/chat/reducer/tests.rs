@@ -602,6 +602,7 @@ fn names_of_a_mention_come_from_the_server_where_users_are_not_listed() {
     assert_eq!(names(&state), ["Anton"], "not the user, and names that begin like it");
     state.update(Action::TakeName(None), 20.0);
     assert_eq!(state.message, "hi @Anton ");
+    assert_eq!(searches(state.update(Action::Tick, 20.0)), [], "the mention is whole");
     // An answer for a room that is not shown offers nothing in the one that is.
     state.update(Action::Edit(Field::Message, "hi @an".into()), 20.0);
     state.update(Action::CaretAt(6), 20.0);
@@ -612,6 +613,64 @@ fn names_of_a_mention_come_from_the_server_where_users_are_not_listed() {
     let event = found("an", true, &["Anton"], false);
     state.update(Action::InRoom(room("lobby"), event), 20.0);
     assert!(completion.is_some() && state.completion.is_none());
+}
+
+#[test]
+fn names_are_offered_only_for_what_the_user_writes_and_the_marked_one_stays_marked() {
+    let (mut state, _) = joined_big_room();
+    let write = |state: &mut ChatState, text: &str| {
+        let mut effects = state.update(Action::Edit(Field::Message, text.into()), 20.0);
+        effects.extend(state.update(Action::CaretAt(text.len()), 20.0));
+        searches(effects)
+    };
+    let untold = || SessionEvent::Presence {
+        users: 5_001,
+        change: PresenceChange::Untold,
+    };
+    let marked = |state: &ChatState| {
+        let completion = state.completion.as_ref();
+        completion.map(|completion| completion.names[completion.marked].to_string())
+    };
+    write(&mut state, "@ab");
+    apply(&mut state, found("ab", true, &["Abe", "Abel"], true));
+    state.update(Action::MarkName { back: false }, 20.0);
+    assert_eq!(marked(&state).as_deref(), Some("Abel"));
+    apply(&mut state, found("a", true, &["Aaron"], true));
+    assert_eq!(marked(&state).as_deref(), Some("Abel"), "a late answer changes nothing");
+    assert_eq!(write(&mut state, "@abe"), [search("abe", true)]);
+    state.update(Action::MarkName { back: false }, 20.0);
+    apply(&mut state, found("abe", true, &["Abe Lee", "Abel", "Abe"], true));
+    assert_eq!(
+        marked(&state).as_deref(),
+        Some("Abel"),
+        "it is another one of the list now"
+    );
+
+    assert_eq!(write(&mut state, "@ab"), [search("ab", true)]);
+    state.update(Action::Dismiss, 20.0);
+    apply(&mut state, found("ab", true, &["Abe", "Abel"], true));
+    assert_eq!(marked(&state), None, "the user does not want them");
+    assert_eq!(searches(apply(&mut state, untold())), []);
+    write(&mut state, "@abe");
+    apply(&mut state, found("abe", true, &["Abe", "Abe Lee", "Abel"], true));
+    let effects = state.update(Action::TakeName(None), 20.0);
+    assert_eq!((searches(effects), &*state.message), (Vec::new(), "@Abel "));
+    assert_eq!(searches(apply(&mut state, untold())), []);
+    assert_eq!(marked(&state), None);
+
+    write(&mut state, "@abel");
+    send(&mut state, "@abel");
+    apply(&mut state, found("abel", true, &["Abel Roe"], true));
+    assert_eq!(marked(&state), None, "it is sent");
+    write(&mut state, "@ab");
+    open(&mut state, "den");
+    state.update(Action::DraftLoaded("@ab".into()), 20.0);
+    let answer = JoinedRoom {
+        members: None,
+        ..answer(1, 0, 0, &[])
+    };
+    let effects = apply(&mut state, SessionEvent::Joined(answer, Continuity::Fresh));
+    assert_eq!(searches(effects), [search("", false)], "it is a draft");
 }
 
 #[test]
