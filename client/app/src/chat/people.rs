@@ -82,7 +82,7 @@ pub(super) fn people(state: &ChatState, dispatch: &Callback<Action>, language: L
 fn not_found(state: &ChatState, shown: usize) -> Option<Sentence> {
     let users = state.roster.users();
     let is_any = state.person.trim().is_empty();
-    match state.found.has_more() {
+    match state.found.has_more(state.person.trim(), browser::lower_case) {
         None => Some(Sentence::counted(users, Text::OneUser, Text::Users)),
         Some(_) if is_any => {
             (users > shown).then(|| Text::MoreUsers.with([Sentence::thousands((users - shown) as u64)]))

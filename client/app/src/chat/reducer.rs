@@ -9,8 +9,8 @@ use std::{
 };
 
 use talkback_client::{
-    Body, Cause, Cursor, Epoch, FailReason, JoinedRoom, Member, PresenceChange, RoomName, RoomNameError, UserName,
-    close, code,
+    Body, Cause, Cursor, Epoch, FailReason, JoinedRoom, Member, PageError, PresenceChange, RoomName, RoomNameError,
+    UserName, close, code,
 };
 
 use super::{
@@ -424,8 +424,8 @@ pub(crate) enum SessionEvent {
     Found {
         part: String,
         for_mention: bool,
-        /// Some users, and whether there are more; none if the server refused.
-        found: Option<(Vec<UserName>, bool)>,
+        /// Some users, and whether there are more.
+        found: Result<(Vec<UserName>, bool), PageError>,
     },
 }
 
@@ -863,7 +863,9 @@ impl ChatState {
             // What was loaded to find a message is not dropped before it is shown.
             Action::Scrolled { at_end } => self.scrolled(at_end && self.seek.is_none()),
             Action::VisibilityChanged(visible) => {
-                if !visible {
+                if visible {
+                    self.here.found.look_again();
+                } else {
                     effects.extend(self.save_read());
                 }
                 self.is_visible = visible;
@@ -1144,15 +1146,17 @@ impl ChatState {
         if !self.is_live() {
             return Vec::new();
         }
-        let part = self.here.found.ask(self.person.trim());
+        let lower = self.lower_case;
+        let part = self.here.found.ask(self.person.trim(), lower);
         let mention = self.caret.and_then(|caret| mentions::begun(&self.message, caret));
-        let mention = mention.and_then(|begun| self.here.mentionable.ask(&self.message[begun.start + 1..begun.end]));
+        let mention = mention.map(|begun| &self.message[begun.start + 1..begun.end]);
+        let mention = mention.and_then(|text| self.here.mentionable.ask(text, lower));
         let effect = |for_mention| move |part| Effect::FindPeople { part, for_mention };
         let effects = part.map(effect(false)).into_iter();
         effects.chain(mention.map(effect(true))).collect()
     }
 
-    fn found(&mut self, part: &str, for_mention: bool, found: Option<(Vec<UserName>, bool)>) {
+    fn found(&mut self, part: &str, for_mention: bool, found: Result<(Vec<UserName>, bool), PageError>) {
         if for_mention {
             self.here.mentionable.answered(part, found);
             if let Some(caret) = self.caret {
@@ -1178,6 +1182,7 @@ impl ChatState {
     /// Offers no names until the user writes on.
     fn end_completion(&mut self) -> Option<Completion> {
         self.caret = None;
+        self.here.mentionable.look_again();
         self.completion.take()
     }
 
@@ -1223,6 +1228,7 @@ impl ChatState {
             effects.extend(self.others.keep(name, before).map(Effect::LeaveRoom));
         }
         self.here.unread.visibility_changed(self.is_visible);
+        self.here.found.look_again();
         self.error = error;
         self.adds_room = false;
         self.other_room.clear();
@@ -1814,9 +1820,15 @@ impl ChatState {
                 return;
             }
             PresenceChange::Untold => {
+                let was_listed = self.here.roster.names().is_some();
                 self.here.roster.replace(count, None);
-                self.here.found.is_outdated();
-                self.here.mentionable.is_outdated();
+                let RoomState { found, mentionable, .. } = &mut self.here;
+                for search in [found, mentionable] {
+                    search.is_outdated();
+                    if was_listed {
+                        search.look_again();
+                    }
+                }
                 return;
             }
         };

@@ -186,7 +186,7 @@ impl Session {
         };
         let (sender, events, name) = (sender.clone(), self.room_events.clone(), room.clone());
         spawn_local(async move {
-            let found = sender.find(&part).await.ok();
+            let found = sender.find(&part).await;
             let event = SessionEvent::Found {
                 part,
                 for_mention,

@@ -557,7 +557,7 @@ fn found(part: &str, for_mention: bool, names: &[&str], more: bool) -> SessionEv
     SessionEvent::Found {
         part: part.into(),
         for_mention,
-        found: Some((names.iter().map(|name| user(name)).collect(), more)),
+        found: Ok((names.iter().map(|name| user(name)).collect(), more)),
     }
 }
 
@@ -674,12 +674,52 @@ fn names_are_offered_only_for_what_the_user_writes_and_the_marked_one_stays_mark
 }
 
 #[test]
+fn users_who_are_shown_are_asked_for_again_when_they_may_be_long_out_of_date() {
+    let (mut state, _) = joined_big_room();
+    let presence = |state: &mut ChatState, change| {
+        let presence = SessionEvent::Presence { users: 2_000, change };
+        searches(apply(state, presence))
+    };
+    let answer = |state: &mut ChatState, names: &[&str]| apply(state, found("", false, names, true));
+    answer(&mut state, &["Ann"]);
+    assert_eq!(presence(&mut state, PresenceChange::Untold), [], "not with each change");
+    assert_eq!(presence(&mut state, PresenceChange::List(members(&["Ann"]))), []);
+    assert_eq!(presence(&mut state, PresenceChange::Untold), [search("", false)]);
+    answer(&mut state, &["Bob"]);
+    state.update(Action::VisibilityChanged(false), 20.0);
+    assert_eq!(presence(&mut state, PresenceChange::Untold), []);
+    let shown = state.update(Action::VisibilityChanged(true), 20.0);
+    assert_eq!(searches(shown), [search("", false)]);
+    answer(&mut state, &["Eve"]);
+    assert_eq!(presence(&mut state, PresenceChange::Untold), []);
+    open(&mut state, "den");
+    assert_eq!(searches(open(&mut state, "lobby")), [search("", false)]);
+}
+
+#[test]
+fn a_request_for_users_that_failed_is_asked_again_with_the_next_text() {
+    let (mut state, _) = joined_big_room();
+    let failed = SessionEvent::Found {
+        part: String::new(),
+        for_mention: false,
+        found: Err(PageError::TooMany),
+    };
+    assert_eq!(searches(apply(&mut state, failed)), [], "no loop");
+    assert!(!state.found.is_refused);
+    let effects = state.update(Action::Edit(Field::Person, "a".into()), 20.0);
+    assert_eq!(searches(effects), [search("a", false)]);
+}
+
+#[test]
 fn a_server_that_finds_no_users_is_not_asked_again_until_the_room_is_joined_again() {
     let (mut state, _) = joined_big_room();
     let refused = SessionEvent::Found {
         part: String::new(),
         for_mention: false,
-        found: None,
+        found: Err(PageError::Refused {
+            code: code::FORBIDDEN.into(),
+            message: String::new(),
+        }),
     };
     assert_eq!(searches(apply(&mut state, refused)), []);
     assert!(state.found.is_refused);
