@@ -200,9 +200,14 @@ pub fn user(name: &str) -> Result<UserName, NameProblem> {
 /// A part of a user's name as it is searched in names: normalized like a name if it could be one, and in small letters.
 pub(crate) fn folded(part: &str) -> String {
     match user(part) {
-        Ok(name) => name.to_lowercase(),
-        Err(_) => part.to_lowercase(),
+        Ok(name) => small(&name),
+        Err(_) => small(part),
     }
+}
+
+/// A name or a part of one in small letters, the same at the end of a word as inside it, which differs in Greek.
+pub(crate) fn small(name: &str) -> String {
+    name.to_lowercase().replace('ς', "σ")
 }
 
 /// Checks whether a client may use this room.

@@ -2,6 +2,8 @@
 
 use talkback_protocol::{UserName, message::Member, session::server::FoundMembers};
 
+use crate::names;
+
 /// At most so many users are named in one answer.
 const MAX_FOUND: usize = 50;
 
@@ -17,8 +19,8 @@ pub(super) struct Directory {
 
 impl Directory {
     pub(super) fn of(users: Vec<UserName>) -> Self {
-        let folded = |user: UserName| (user.to_lowercase(), user);
-        let mut users: Vec<_> = users.into_iter().map(folded).collect();
+        let small = |user: UserName| (names::small(&user), user);
+        let mut users: Vec<_> = users.into_iter().map(small).collect();
         users.sort_unstable();
         let mut directory = Self {
             users: Vec::with_capacity(users.len()),
@@ -43,7 +45,7 @@ impl Directory {
         let matches = self.names.match_indices(part);
         let mut last = None;
         let others = matches
-            .map(|(at, _)| self.starts.partition_point(|&start| start <= at) - 1)
+            .filter_map(|(at, _)| self.starts.partition_point(|&start| start <= at).checked_sub(1))
             .filter(|index| last.replace(*index) != Some(*index) && !begins(index));
         let mut found = begin.chain(others).map(|index| Member {
             user: self.users[index].clone(),
@@ -71,7 +73,7 @@ mod tests {
     }
 
     fn found(directory: &Directory, part: &str) -> (Vec<String>, bool) {
-        let FoundMembers { members, more } = directory.find(part);
+        let FoundMembers { members, more } = directory.find(&names::folded(part));
         (members.iter().map(|member| member.user.to_string()).collect(), more)
     }
 
@@ -85,6 +87,27 @@ mod tests {
         assert_eq!(names("n"), ["Ann", "anna", "Hanna", "Ivan", "Élan"], "each once");
         assert_eq!(names("x"), [""; 0]);
         assert_eq!(names(""), ["Ann", "anna", "bob", "Hanna", "Ivan", "Élan", "李安"]);
+    }
+
+    #[test]
+    fn letters_that_are_written_differently_at_the_end_of_a_word_are_the_same() {
+        let directory = directory(["Ασημίνα", "Νίκος", "ΜΆΡΙΟΣ"]);
+        for (part, expected) in [
+            ("ΑΣ", "Ασημίνα"),
+            ("ας", "Ασημίνα"),
+            ("νίκοσ", "Νίκος"),
+            ("ΊΚΟΣ", "Νίκος"),
+            ("μάριος", "ΜΆΡΙΟΣ"),
+        ] {
+            assert_eq!(found(&directory, part).0, [expected], "{part}");
+        }
+    }
+
+    #[test]
+    fn without_users_nobody_is_found() {
+        let directory = directory([""; 0]);
+        assert_eq!(found(&directory, ""), (Vec::new(), false));
+        assert_eq!(found(&directory, "a"), (Vec::new(), false));
     }
 
     #[test]
