@@ -49,7 +49,7 @@ pub(super) struct Presence {
 }
 
 /// The directory of the last search.
-struct KeptDirectory {
+pub(super) struct KeptDirectory {
     directory: Arc<Directory>,
     made_at: Instant,
     /// The number of changes before it was made.
@@ -317,13 +317,25 @@ impl Presence {
         }
     }
 
-    /// Keeps a directory for later searches.
-    pub(super) fn keep_directory(&mut self, directory: Arc<Directory>, changes: u64, made_at: Instant) {
-        self.directory = Some(KeptDirectory {
+    /// Keeps a directory for later searches. Returns the one before, which may take long to free: not under a lock.
+    #[must_use]
+    pub(super) fn keep_directory(
+        &mut self,
+        directory: Arc<Directory>,
+        changes: u64,
+        made_at: Instant,
+    ) -> Option<KeptDirectory> {
+        self.directory.replace(KeptDirectory {
             directory,
             made_at,
             changes,
-        });
+        })
+    }
+
+    /// Gives up the directory of a room whose users are listed, for the caller to free without a lock: few search there,
+    /// and it may be of a time when the room was much larger.
+    pub(super) fn take_needless_directory(&mut self) -> Option<KeptDirectory> {
+        self.directory.take_if(|_| !self.unlisted)
     }
 
     /// How many users are present.
@@ -646,6 +658,32 @@ mod tests {
             }
         }
         assert_eq!(listed(&presence.snapshot(now + GRACE, &OPTIONS)).len(), 5);
+    }
+
+    #[test]
+    fn a_directory_is_kept_until_a_newer_one_and_while_users_are_not_listed() {
+        let (mut presence, now) = (Presence::default(), Instant::now());
+        let users: Vec<_> = (0..9).map(|number| user(&format!("user{number}"))).collect();
+        for user in &users {
+            presence.enter(user, &OPTIONS);
+        }
+        presence.announce(&room(), now, &OPTIONS);
+        let Searched::Users(found, changes) = presence.searched(now, &OPTIONS) else {
+            panic!("there is no directory yet");
+        };
+        let directory = Arc::new(Directory::of(found));
+        assert!(presence.keep_directory(directory.clone(), changes, now).is_none());
+        assert!(matches!(presence.searched(now, &OPTIONS), Searched::Directory(_)));
+        let before = presence.keep_directory(directory.clone(), changes, now);
+        assert!(before.is_some_and(|before| Arc::ptr_eq(&before.directory, &directory)));
+        assert!(presence.take_needless_directory().is_none());
+        for user in &users[3..] {
+            presence.leave(user, now, GRACE);
+        }
+        presence.expire(now + GRACE, &OPTIONS);
+        presence.announce(&room(), now + GRACE, &OPTIONS);
+        assert!(presence.take_needless_directory().is_some(), "users are listed again");
+        assert!(matches!(presence.searched(now, &OPTIONS), Searched::Users(..)));
     }
 
     #[test]

@@ -178,7 +178,8 @@ impl Room {
                 // Sorted without the lock.
                 let directory = Arc::new(Directory::of(users));
                 let kept = Arc::clone(&directory);
-                self.members.lock().presence.keep_directory(kept, changes, now);
+                // Freed after the lock.
+                let _before = self.members.lock().presence.keep_directory(kept, changes, now);
                 directory
             }
         };
@@ -467,6 +468,7 @@ impl Room {
             return false;
         }
         let line = members.presence.announce(&self.name, now, &self.options);
+        let needless = members.presence.take_needless_directory();
         let mut pending = self.pending.lock();
         if let Some(line) = line
             && pending.has_sessions
@@ -474,6 +476,10 @@ impl Room {
             pending.lines.push(now, |lines| lines.push(None, &line));
             self.schedule(&mut pending);
         }
+        drop(pending);
+        drop(members);
+        // Without the lock.
+        drop(needless);
         true
     }
 
