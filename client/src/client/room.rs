@@ -254,8 +254,10 @@ impl<T> RoomSender<T> {
 
     /// Users in the room whose names have this part, in any case of letters, for rooms with so many users that
     /// [`members`](Self::members) has no list: first those whose names begin with it. With an empty part the first users by
-    /// name. The server names at most 50 by default, and [`FoundMembers::more`](crate::FoundMembers::more) is `true` if there are others; users who joined
-    /// a moment ago may be missing. Needs a membership, and waits for a connection.
+    /// name. A server of this project names at most 50, and [`FoundMembers::more`](crate::FoundMembers::more) is `true` if
+    /// there are others; users who joined a moment ago may be missing. Needs a membership, and waits for a connection, and
+    /// while the room is being joined until it is. A part that no name can have, because it is too long or has control
+    /// characters, is in nobody's name: that is the answer at once, without the server.
     ///
     /// For a field that searches while the user types, ask again when the answer is there, for what the field has then.
     ///

@@ -272,8 +272,8 @@ impl ClientSession {
 
     /// Requests the users of a joined room whose names have this part, in any case of letters; without one, the first
     /// users by name. The server returns some, and says whether there are more. The [`Output::Found`] of the answer
-    /// carries `tag`. A server of an earlier version does not find users: that is [`PageError::Refused`] with the code
-    /// `forbidden`.
+    /// carries `tag`. While the room is being joined, the request waits. A server of an earlier version does not find
+    /// users: that is [`PageError::Refused`] with the code `forbidden`.
     ///
     /// # Errors
     /// [`PageError::TooMany`] or [`PageError::Stopped`]. No output follows for its tag then.
@@ -519,7 +519,7 @@ impl ClientSession {
                 self.unanswered(&question, refused);
             }
         }
-        while let Some(request) = self.history.next(self.now, limits.history) {
+        while let Some(request) = self.history.next(self.now, limits.history, &self.rooms) {
             frames.push(request);
         }
         let mut progress = Vec::new();

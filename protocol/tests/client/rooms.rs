@@ -455,6 +455,45 @@ fn users_are_searched_beside_pages_and_again_after_a_cut() {
 }
 
 #[test]
+fn a_search_waits_until_its_room_is_joined_or_the_join_is_refused_for_good() {
+    let mut script = Script::new();
+    script.connect();
+    script.join("lobby", None);
+    script.find("an", 1);
+    script.input(Input::Opened { generation: 1 });
+    let join = r#"1 -> {"join":{"room":"lobby"}}"#;
+    assert_eq!(script.received(1, &welcome_with_find())[1..], [join]);
+    assert_eq!(script.history(4, 2), [asked(1, 2, 4)], "a page does not wait");
+    let refused = |code: &str, retry: &str| {
+        format!(r#"{{"error":{{"code":"{code}","message":"no","room":"lobby","kind":"join"{retry}}}}}"#)
+    };
+    let busy = refused("busy", r#","retry_after_ms":700"#);
+    assert_eq!(script.received(1, &busy), [""; 0]);
+    assert_eq!(script.wait(700), [join]);
+    let found_after = |id: u64| format!(r#"1 -> {{"find":{{"id":{id},"room":"lobby","name":"an"}}}}"#);
+    assert_eq!(
+        script.received(1, &joined_line("e1", 5, true)),
+        ["lobby: joined after 5".to_owned(), found_after(1)]
+    );
+    script.received(1, &found(1, &["ann"]));
+    let leave = r#"1 -> {"leave":{"room":"lobby"}}"#;
+    assert_eq!(script.received(1, &message_line(7)), [leave], "a message is missing");
+    assert_eq!(script.find("an", 3), [""; 0]);
+    let left = r#"{"left":{"room":"lobby"}}"#;
+    assert_eq!(script.received(1, left).len(), 1, "it is joined again");
+    let gone = script.received(1, &refused("forbidden", ""));
+    assert_eq!(
+        gone.last(),
+        Some(&found_after(3)),
+        "the server says why there is no answer"
+    );
+    script.received(1, &found(3, &[]));
+    script.join("lobby", None);
+    script.leave("lobby");
+    assert_eq!(script.find("an", 4), [found_after(4)]);
+}
+
+#[test]
 fn a_server_that_finds_no_users_is_not_asked_for_them() {
     let mut script = Script::open();
     let refused = "found 1: this server does not find users by name";

@@ -1,9 +1,9 @@
 //! Requests for older messages, and for users by name: as many are open as the server takes, each has its own pause, and
-//! they are sent again after a reconnect.
+//! they are sent again after a reconnect. One for the users of a room waits until the room is joined.
 
 use std::time::Duration;
 
-use super::Tag;
+use super::{Tag, rooms::Rooms};
 use crate::{ClientLine, Offset, RequestId, RoomName, message};
 
 #[derive(Debug)]
@@ -87,15 +87,18 @@ impl History {
     }
 
     /// The request to send now, while fewer than `limit` are open.
-    pub(super) fn next(&mut self, now: Duration, limit: u32) -> Option<ClientLine> {
+    pub(super) fn next(&mut self, now: Duration, limit: u32, rooms: &Rooms) -> Option<ClientLine> {
         self.paused_until = self.paused_until.filter(|&until| until > now);
         if self.paused_until.is_some() || self.open() >= limit.max(1) as usize {
             return None;
         }
-        let request = self.requests.iter_mut().find(|request| match request.state {
-            State::Ready => true,
-            State::Open => false,
-            State::Paused(until) => until <= now,
+        let request = self.requests.iter_mut().find(|Request { question, state, .. }| {
+            let is_ready = match *state {
+                State::Ready => true,
+                State::Open => false,
+                State::Paused(until) => until <= now,
+            };
+            is_ready && !(question.is_for_users() && rooms.awaits_join(&question.room))
         })?;
         request.state = State::Open;
         let (id, room) = (request.id, request.question.room.clone());

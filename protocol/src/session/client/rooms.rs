@@ -300,6 +300,15 @@ impl Rooms {
         matches!(self.rooms.get(name), Some(Room::In { .. }))
     }
 
+    /// Whether the room is still to be joined on this connection.
+    pub(super) fn awaits_join(&self, name: &RoomName) -> bool {
+        let room = self.rooms.get(name).filter(|_| !is_addressed(name));
+        matches!(
+            room,
+            Some(Room::Out(_) | Room::Joining(_) | Room::Rejoining(_) | Room::Paused { .. })
+        )
+    }
+
     /// The next `join` that can be sent now.
     pub(super) fn next_join(&mut self, now: Duration) -> Option<ClientLine> {
         let mut rooms = self.rooms.iter_mut().filter(|(name, _)| !is_addressed(name));
