@@ -500,7 +500,10 @@ impl Connection {
         match self.rooms.find(room) {
             Some(joined) => Ok(joined.member().find(&names::folded(part))),
             // The join before it waits until the client takes texts.
-            None => Err(Refusal::later(code::BUSY, "the room is not joined yet", JOINING_PAUSE)),
+            None if self.joins.iter().any(|join| join.room == *room) => {
+                Err(Refusal::later(code::BUSY, "the room is not joined yet", JOINING_PAUSE))
+            }
+            None => Err(Refusal::for_good(code::NOT_JOINED, "the room was left")),
         }
     }
 

@@ -430,6 +430,14 @@ async fn members_of_a_room_with_too_many_users_to_list_find_them_by_name() {
         (&error["code"], &error["kind"], &error["id"]),
         (&json!("not_joined"), &json!("find"), &json!(1))
     );
+    let leave = json!({"leave": {"room": "lobby"}});
+    ann.send(&[json!({"find": {"id": 8, "room": "lobby"}}), leave]).await;
+    let error = ann.find("error").await;
+    assert_eq!(
+        (&error["code"], &error["id"], &error["retry_after_ms"]),
+        (&json!("not_joined"), &json!(8), &Value::Null),
+        "the room is left before the answer"
+    );
 }
 
 /// An answer is much larger than its request, and answers would accumulate in memory for a client that does not read.
