@@ -157,8 +157,13 @@ impl Faults for RandomFaults {
                 self.happened("a request was refused for good");
                 for_good
             }
-            Request::History | Request::Find if is_busy => {
-                self.happened("a request was refused for now");
+            Request::History if is_busy => {
+                self.happened("a page was refused for now");
+                Some(Refusal::later(code::BUSY, "not now", ms(200)))
+            }
+            // Also at other times: while the log is busy, few rooms are joined to search in.
+            Request::Find if is_busy || self.random.one_in(8) => {
+                self.happened("a search was refused for now");
                 Some(Refusal::later(code::BUSY, "not now", ms(200)))
             }
             Request::History | Request::Find => None,

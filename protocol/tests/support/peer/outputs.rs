@@ -109,8 +109,10 @@ impl World {
         match result {
             Ok(found) => {
                 self.count("a search for users was answered");
-                if found.members.len() > 1 {
-                    self.violation(format!("peer {peer} got {:?} for one name", found.members));
+                let name = &self.peers[peer].config.name;
+                let is_own = found.members.iter().all(|member| Some(&member.user) == name.as_ref());
+                if !is_own || found.members.len() > 1 {
+                    self.violation(format!("peer {peer} got {:?} for its own name", found.members));
                 }
             }
             Err(PageError::Refused { .. }) => self.count("a client heard that a request was refused"),
