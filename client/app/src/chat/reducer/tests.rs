@@ -600,9 +600,9 @@ fn names_of_a_mention_come_from_the_server_where_users_are_not_listed() {
         })
     };
     assert_eq!(names(&state), ["Anton"], "not the user, and names that begin like it");
-    state.update(Action::TakeName(None), 20.0);
+    let effects = state.update(Action::TakeName(None), 20.0);
     assert_eq!(state.message, "hi @Anton ");
-    assert_eq!(searches(state.update(Action::Tick, 20.0)), [], "the mention is whole");
+    assert_eq!(searches(effects), [], "the mention is whole");
     // An answer for a room that is not shown offers nothing in the one that is.
     state.update(Action::Edit(Field::Message, "hi @an".into()), 20.0);
     state.update(Action::CaretAt(6), 20.0);
